@@ -1,0 +1,98 @@
+"""The energy model: a small convolutional network that gives each image one score.
+
+The score is the *negative* energy, f(x) = -E(x): training pushes it up on real images and down
+on generated ones, and Langevin dynamics climbs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ebm.settings import PUBLISHED, Settings
+
+# Keras's functions of these names; its leaky_relu has slope 0.2 where torch's default is 0.01.
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "elu": F.elu,
+    "gelu": F.gelu,
+    "leaky_relu": lambda x: F.leaky_relu(x, 0.2),
+    "linear": lambda x: x,
+    "relu": F.relu,
+    "sigmoid": torch.sigmoid,
+    "softplus": F.softplus,
+    "swish": F.silu,
+    "tanh": torch.tanh,
+}
+
+
+class EnergyModel(nn.Module):
+    """The network; kernels Glorot-uniform, biases zero (Keras's defaults, not torch's).
+
+    Takes images (B, channels, height, width) in [-1, 1]; returns scores (B, 1).
+    """
+
+    def __init__(self, settings: Settings = PUBLISHED) -> None:
+        super().__init__()
+        self.settings = settings
+        height, width, channels = settings.image_shape
+        for number, layer in enumerate(settings.convolutions, start=1):
+            conv = SameConv2d(channels, layer.filters, layer.kernel, layer.stride)
+            self.add_module(f"conv{number}", conv)
+            height = -(-height // layer.stride[0])  # SAME: ceil(h / stride)
+            width = -(-width // layer.stride[1])
+            channels = layer.filters
+        features = height * width * channels
+        for number, hidden in enumerate(settings.dense, start=1):
+            self.add_module(f"dense{number}", nn.Linear(features, hidden.units))
+            features = hidden.units
+        self.add_module("score", nn.Linear(features, 1))
+        for module in self.children():
+            nn.init.xavier_uniform_(module.weight)  # Glorot-uniform
+            nn.init.zeros_(module.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images
+        for number, layer in enumerate(self.settings.convolutions, start=1):
+            x = self.get_submodule(f"conv{number}")(x)
+            x = ACTIVATIONS[layer.activation](x)
+            # (B, filters, ceil(h / stride), ceil(w / stride))
+        x = x.permute(0, 2, 3, 1).flatten(1)  # (B, h * w * c), rows first, channels last
+        for number, hidden in enumerate(self.settings.dense, start=1):
+            x = self.get_submodule(f"dense{number}")(x)
+            x = ACTIVATIONS[hidden.activation](x)
+        return self.get_submodule("score")(x)  # (B, 1)
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution with TensorFlow's SAME padding.
+
+    The output has ceil(n / stride) rows; the zeros needed for that are shared out with the larger
+    half *after* the image: (1, 2) for kernel 5, stride 2 on 32 rows, (0, 1) for kernel 3, stride 2
+    on 16. No symmetric padding equals it, which is why ``Conv2d(padding="same")`` refuses strides.
+    Source: "Notes on padding", https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2
+    """
+
+    def __init__(
+        self, in_channels: int, filters: int, kernel: tuple[int, int], stride: tuple[int, int]
+    ) -> None:
+        super().__init__(in_channels, filters, kernel, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        top, bottom = same_padding(x.shape[-2], self.kernel_size[0], self.stride[0])
+        left, right = same_padding(x.shape[-1], self.kernel_size[1], self.stride[1])
+        return super().forward(F.pad(x, (left, right, top, bottom)))
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after an axis of ``size`` under SAME; none when kernel < stride allows it."""
+    out = -(-size // stride)
+    total = max((out - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def energy_model(settings: Settings = PUBLISHED) -> EnergyModel:
+    """Build the network."""
+    return EnergyModel(settings)
