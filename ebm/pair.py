@@ -1,0 +1,77 @@
+"""The first pair: the published energy model and its port, as ``parity check`` reads them."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+import parity
+from ebm.images import load_images
+from ebm.settings import ACTIVATIONS, ConvLayer, DenseLayer, Settings
+
+PADDING = 2
+
+
+def images() -> np.ndarray:
+    """The bundled digits as the network takes them: (10000, 32, 32, 1) float32 in [-1, 1]."""
+    digits = (load_images().astype(np.float32) - 127.5) / 127.5
+    border = [(0, 0), (PADDING, PADDING), (PADDING, PADDING)]
+    return np.pad(digits, border, constant_values=-1.0)[..., np.newaxis]
+
+
+@st.composite
+def _settings(draw: st.DrawFn) -> dict[str, object]:
+    sizes, filters = st.integers(1, 5), st.integers(1, 6)
+    convolution = st.builds(
+        ConvLayer,
+        filters=filters,
+        kernel=st.tuples(sizes, sizes),
+        stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+        activation=st.sampled_from(ACTIVATIONS),
+    )
+    dense = st.builds(DenseLayer, units=st.integers(1, 8), activation=st.sampled_from(ACTIVATIONS))
+    settings = Settings(
+        height=draw(st.integers(5, 19)),
+        width=draw(st.integers(5, 19)),
+        channels=draw(st.integers(1, 3)),
+        convolutions=tuple(draw(st.lists(convolution, min_size=1, max_size=3))),
+        dense=tuple(draw(st.lists(dense, max_size=2))),
+    )
+    return settings.to_dict()
+
+
+def architectures() -> SearchStrategy[dict[str, object]]:
+    """Odd and non-square sizes, any kernel and stride, every activation."""
+    return _settings()
+
+
+reference = parity.TensorFlowSide(
+    model="reference_tf.energy_model:energy_model",
+    generate_samples="reference_tf.langevin:generate_samples",
+    train_step="reference_tf.training:train_step",
+    make_optimizer="reference_tf.training:make_optimizer",
+    replay_buffer="reference_tf.replay_buffer:ReplayBuffer",
+    preprocess="reference_tf.images:preprocess",
+    validate="reference_tf.training:test_step",
+)
+
+port = parity.TorchSide(
+    model="port_torch.energy_model:energy_model",
+    generate_samples="port_torch.langevin:generate_samples",
+    train_step="port_torch.training:train_step",
+    make_optimizer="port_torch.training:make_optimizer",
+    replay_buffer="port_torch.replay_buffer:ReplayBuffer",
+    preprocess="port_torch.images:preprocess",
+    validate="port_torch.training:test_step",
+)
+
+pair = parity.Pair(
+    name="energy model",
+    reference=reference,
+    port=port,
+    settings="ebm.settings:Settings",
+    architectures="ebm.pair:architectures",
+    images="ebm.pair:images",
+    weights={"trained": "weights/energy_model.safetensors"},
+)

@@ -1,0 +1,145 @@
+"""Randomness that is not shared: the sampler's own noise, and freshly initialised weights.
+
+Shared randomness and shared weights would hide a fault in either, so here both sides draw for
+themselves and a statistical test compares. Seeds are fixed, so a verdict never changes from run to
+run; the significance is 1e-6, so a correct port is refused by about one seed in a million.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from parity import archive
+from parity.cases import Case
+from parity.checks.network import failed
+from parity.errors import PortFailed
+from parity.outcome import Outcome
+from parity.session import Session, Settings
+
+SIGNIFICANCE = 1e-6
+
+
+def check_noise(session: Session, case: Case) -> list[Outcome]:
+    """The un-intercepted noise is N(0, sigma), anew for each step, image and pixel.
+
+    The case starts from images of zeros with step size 0, so that every step adds noise and
+    nothing else, and with noise too small for a clip to bind.
+    """
+    assert case.sampler is not None
+    seed = case.key
+    data = session.ask_port("unintercepted_samples", case=case, seed=seed)
+    if isinstance(data, PortFailed):
+        return [failed("noise_distribution", case, data)]
+    samples = archive.from_bytes(data, "the port")[0]["samples"].astype(np.float64)
+    steps = np.diff(samples, axis=0, prepend=case.images[np.newaxis].astype(np.float64))
+    findings = noise_findings(steps, case.sampler.noise)
+    reference_data = session.reference.ask(
+        "unintercepted_samples", case=case.to_bytes(), seed=seed
+    )
+    reference = archive.from_bytes(reference_data, "the reference")[0]["samples"]
+    p_value = float(stats.ks_2samp(samples[0].ravel(), reference[0].ravel()).pvalue)
+    if p_value < SIGNIFICANCE:
+        findings.append(
+            f"the noise of one step is distributed unlike the reference's: standard deviation "
+            f"{samples[0].std():.6g} against {reference[0].std():.6g} (Kolmogorov-Smirnov, two "
+            f"samples of {reference[0].size}, p = {p_value:.2g})"
+        )
+    notes = {"sigma": case.sampler.noise, "measured": float(steps.std()), "p_value": p_value}
+    return [
+        Outcome(
+            "noise_distribution",
+            (),
+            case,
+            findings=tuple({"id": "noise-scale", "message": text} for text in findings),
+            notes=notes,
+            looked=True,
+        )
+    ]
+
+
+def noise_findings(noise: np.ndarray, sigma: float) -> list[str]:
+    """What is wrong with ``noise`` (steps, B, H, W, C) that should be N(0, sigma), independent."""
+    found = []
+    values = noise.ravel()
+    p_value = float(stats.kstest(values, "norm", args=(0.0, sigma)).pvalue)
+    if p_value < SIGNIFICANCE:
+        found.append(
+            f"the noise is not N(0, {sigma:g}): {values.size} values have mean {values.mean():.3g} and "
+            f"standard deviation {values.std():.6g} (Kolmogorov-Smirnov, p = {p_value:.2g})"
+        )
+    pairs = {
+        "steps": (noise[:-1], noise[1:]),
+        "images": (noise[:, :-1], noise[:, 1:]),
+        "rows": (noise[:, :, :-1], noise[:, :, 1:]),
+        "columns": (noise[:, :, :, :-1], noise[:, :, :, 1:]),
+    }
+    limit_in_sigmas = float(stats.norm.isf(SIGNIFICANCE / 2))
+    for between, (one, other) in pairs.items():
+        if one.size < 16 or one.std() == 0 or other.std() == 0:
+            continue
+        correlation = float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+        if abs(correlation) > limit_in_sigmas / np.sqrt(one.size):
+            found.append(
+                f"the noise of neighbouring {between} is correlated ({correlation:.3f}); "
+                "it must be drawn anew for each"
+            )
+    return found
+
+
+def check_initialisation(session: Session, settings: Settings, seeds: list[int]) -> list[Outcome]:
+    """Each fresh weight of the port is distributed as the reference's.
+
+    Constants (zero biases) must be equal; all others are compared by a two-sample
+    Kolmogorov-Smirnov test over several builds.
+    """
+    facts = session.facts(settings)
+    arguments = {
+        "settings": None if settings is None else dict(settings),
+        "seeds": seeds,
+        "shapes": {n: list(shape) for n, shape in zip(facts.names, facts.shapes, strict=True)},
+    }
+    port_data = session.ask_port("initial_weights", **arguments)
+    if isinstance(port_data, PortFailed):
+        return [failed("initialisation", None, port_data)]
+    reference_data = session.reference.ask("initial_weights", **arguments)
+    reference, _ = archive.from_bytes(reference_data, "the reference")
+    port, _ = archive.from_bytes(port_data, "the port")
+    findings = []
+    for name, expected in reference.items():
+        if name not in port:
+            findings.append(f"{name} is missing from the port")
+            continue
+        if text := _unlike(expected.ravel(), port[name].ravel()):
+            findings.append(f"fresh {name} is {text}")
+    return [
+        Outcome(
+            "initialisation",
+            (),
+            None,
+            findings=tuple({"id": "initializer", "message": text} for text in findings),
+            looked=True,
+        )
+    ]
+
+
+def _unlike(expected: np.ndarray, found: np.ndarray) -> str | None:
+    if expected.size != found.size:
+        return f"{found.size} values from the port, {expected.size} from the reference"
+    if np.ptp(expected) == 0 or np.ptp(found) == 0:
+        if np.ptp(expected) == np.ptp(found) and expected[0] == found[0]:
+            return None
+        return f"{_described(found)} in the port, {_described(expected)} in the reference"
+    p_value = float(stats.ks_2samp(expected, found).pvalue)
+    if p_value < SIGNIFICANCE:
+        return (
+            f"{_described(found)} in the port, {_described(expected)} in the reference "
+            f"(Kolmogorov-Smirnov, p = {p_value:.2g})"
+        )
+    return None
+
+
+def _described(values: np.ndarray) -> str:
+    if np.ptp(values) == 0:
+        return f"always {values[0]:g}"
+    return f"within ±{np.abs(values).max():.4g} (standard deviation {values.std():.4g})"

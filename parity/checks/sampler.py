@@ -1,0 +1,185 @@
+"""``generate_samples``: every step of the trajectory, teacher-forced and free-running.
+
+Free-running, an error of one unit in the last place may grow until two runs have nothing in common
+although both are right; a step therefore counts only while the reference's own floor is below
+1e-6 of the images' range. Beyond that horizon, and everywhere else too, each step is compared
+teacher-forced: started from the reference's state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from parity.cases import Case, SamplerCall
+from parity.checks.network import failed, oracle_trouble
+from parity.comparison import Answer, Comparison, compare
+from parity.errors import PortFailed
+from parity.floor import TRAJECTORY_COPIES
+from parity.outcome import Outcome
+from parity.randomness import Draw, compared
+from parity.session import Session
+from parity.traces import Trace
+
+SAMPLER_CHECKS = ("samples_teacher_forced", "samples_free_running", "draw_log")
+
+HORIZON = 1e-6
+"""A free-running step counts while its float64 floor is below this part of the range."""
+
+HORIZON32 = 1e-3
+"""The same for float32, whose own rounding is 1e-7: beyond, one copy says little of another."""
+
+
+def check_sampler(session: Session, case: Case, *, twice: bool = False) -> list[Outcome]:
+    """One trajectory on both sides.
+
+    Args:
+        twice: run each side a second time and require the same bits, to see whether any
+            randomness escapes the shared streams.
+    """
+    options = {"copies": TRAJECTORY_COPIES}
+    reference, port = session.ask_both("samples", case, reference=options)
+    if isinstance(port, PortFailed):
+        return [failed(check, case, port) for check in SAMPLER_CHECKS]
+    outcomes = [
+        _teacher_forced(session, case, reference),
+        _free_running(session, case, reference, port),
+        _draw_log(case, reference, port),
+    ]
+    if twice:
+        outcomes.append(_escaped(session, case, reference, port))
+    return outcomes
+
+
+def _free_running(session: Session, case: Case, reference: Trace, port: Trace) -> Outcome:
+    low, high = session.pair.image_range
+    truth, floors = reference.arrays["float64"]["samples"], reference.floors["float64"]["samples"]
+    floors32 = reference.floors["float32"]["samples"]
+    within = [bool(floor < HORIZON * (high - low)) for floor in floors]
+    horizon = within.index(False) if False in within else len(within)
+    within32 = [bool(floor < HORIZON32 * (high - low)) for floor in floors32]
+    horizon32 = within32.index(False) if False in within32 else len(within32)
+    ours, ours32 = port.array("float64", "samples"), port.array("float32", "samples")
+    if ours is None or ours.shape != truth.shape:
+        answer = Answer(truth, float(floors.max()))
+        return Outcome(
+            "samples_free_running", (compare("samples", answer, ours, None),), case
+        )
+    comparisons = []
+    for step in range(horizon):
+        in_float32 = step < horizon32 and ours32 is not None and ours32.shape == truth.shape
+        reference32 = reference.arrays["float32"]["samples"][step] if in_float32 else None
+        comparisons.append(
+            compare(
+                f"samples[{step}]",
+                Answer(truth[step], float(floors[step]), reference32, float(floors32[step])),
+                ours[step],
+                ours32[step] if in_float32 and ours32 is not None else None,
+                no_oracle=oracle_trouble(port),
+            )
+        )
+    notes = {"steps": len(truth), "horizon": horizon}
+    return Outcome("samples_free_running", tuple(comparisons), case, notes=notes)
+
+
+def _teacher_forced(session: Session, case: Case, reference: Trace) -> Outcome:
+    teacher = teacher_forced_case(case, reference.arrays["float64"]["samples"])
+    batch = len(case.images)
+    answer, port = session.ask_both("samples", teacher, reference={"copies": TRAJECTORY_COPIES})
+    if isinstance(port, PortFailed):
+        return failed("samples_teacher_forced", teacher, port)
+    truth, ours = answer.arrays["float64"]["samples"][0], port.array("float64", "samples")
+    floor64 = float(answer.floors["float64"]["samples"][0])
+    floor32 = float(answer.floors["float32"]["samples"][0])
+    if ours is None or ours.shape != (1, *truth.shape):
+        whole = compare("samples", Answer(truth, floor64), None if ours is None else ours[0], None)
+        return Outcome("samples_teacher_forced", (whole,), teacher)
+    ours32 = port.array("float32", "samples")
+    truth32 = answer.arrays["float32"]["samples"][0]
+    # The largest float32 error of the reference over all steps is the floor of each of them.
+    own32 = float(np.abs(truth32.astype(np.float64) - truth).max(initial=0.0))
+    comparisons: list[Comparison] = []
+    for step in range(len(truth) // batch if batch else 0):
+        part = slice(step * batch, (step + 1) * batch)
+        comparisons.append(
+            compare(
+                f"samples[{step}]",
+                Answer(truth[part], floor64, truth32[part], max(floor32, own32)),
+                ours[0][part],
+                ours32[0][part] if ours32 is not None and ours32.shape == ours.shape else None,
+                no_oracle=oracle_trouble(port),
+            )
+        )
+    bound = session.reference.ask("clip_bounds", case=teacher.to_bytes())
+    notes = {"clips_bound": bound}
+    return Outcome("samples_teacher_forced", tuple(comparisons), teacher, notes=notes)
+
+
+def teacher_forced_case(case: Case, trajectory: np.ndarray) -> Case:
+    """All steps of a trajectory as one case of a single step: image b of step t is t * B + b.
+
+    Args:
+        case: the free-running case, B images.
+        trajectory: the reference's (steps, B, H, W, C).
+    """
+    assert case.sampler is not None
+    states = np.concatenate([case.images[np.newaxis], trajectory[:-1].astype(np.float32)])
+    return dataclasses.replace(
+        case,
+        images=np.ascontiguousarray(states.reshape(-1, *case.images.shape[1:])),
+        key=case.key + 1,
+        sampler=SamplerCall(
+            1, case.sampler.step_size, case.sampler.noise, case.sampler.gradient_clip
+        ),
+        origin={**case.origin, "teacher_forced": True},
+    )
+
+
+def _draw_log(case: Case, reference: Trace, port: Trace) -> Outcome:
+    """Family, count, dtype, order, and position between evaluations of the network."""
+    theirs, ours = compared(reference.draws), compared(port.draws)
+    escaped = [draw for draw in ours if not draw.served]
+    findings = []
+    for number in range(max(len(theirs), len(ours))):
+        expected = theirs[number] if number < len(theirs) else None
+        found = ours[number] if number < len(ours) else None
+        if expected != found:
+            findings.append(
+                {
+                    "id": "draw-log",
+                    "message": f"draw {number}: the reference draws {_shown(expected)}, "
+                    f"the port {_shown(found)} ({len(theirs)} draws against {len(ours)})",
+                }
+            )
+            break
+    findings += [
+        {"id": "escaped", "message": f"randomness escaped: {draw.family} cannot be shared"}
+        for draw in escaped[:1]
+    ]
+    notes = {"draws": len(theirs), "port_draws": len(ours)}
+    return Outcome("draw_log", (), case, findings=tuple(findings), notes=notes, looked=True)
+
+
+def _shown(draw: Draw | None) -> str:
+    if draw is None:
+        return "nothing"
+    return f"{draw.count} {draw.family} ({draw.dtype}) after {draw.position} evaluations of the network"
+
+
+def _escaped(session: Session, case: Case, reference: Trace, port: Trace) -> Outcome:
+    again, port_again = session.ask_both("samples", case)
+    if isinstance(port_again, PortFailed):
+        return failed("draw_log", case, port_again)
+    sides = (("reference", reference, again), ("port", port, port_again))
+    for side, before, after in sides:
+        first, second = before.array("float32", "samples"), after.array("float32", "samples")
+        if first is None or second is None or not np.array_equal(first, second):
+            return Outcome(
+                "draw_log",
+                (),
+                case,
+                failure=f"randomness escaped: the {side}, run twice on one case, gives other "
+                "bits; it draws in another thread, or from a generator that is not its framework's",
+            )
+    return Outcome("draw_log", (), case, looked=True)

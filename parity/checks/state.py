@@ -1,0 +1,17 @@
+"""What the port's sampler leaves behind, and the modes its caller may be in."""
+
+from __future__ import annotations
+
+from parity.cases import Case
+from parity.checks.network import failed
+from parity.errors import PortFailed
+from parity.outcome import Outcome
+from parity.session import Session
+
+
+def check_state_restored(session: Session, case: Case) -> list[Outcome]:
+    """The caller's tensor, ``requires_grad``, modes, ``.grad``, global state, memory, contexts."""
+    found = session.ask_port("state", case=case)
+    if isinstance(found, PortFailed):
+        return [failed("state_restored", case, found)]
+    return [Outcome("state_restored", (), case, findings=tuple(found), looked=True)]

@@ -1,0 +1,232 @@
+"""The command line: ``parity check`` and ``parity doctor``."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+import parity
+from parity.cases import Case
+from parity.config import apply_waivers, load_config
+from parity.errors import BadCall, MissingPackage, ParityError, PortFailed, ReferenceFailed
+from parity.profiles import PROFILES, profile_named
+from parity.workers import DEFAULT_TIMEOUT
+
+EXIT_PARITY, EXIT_NO_PARITY, EXIT_BAD_CALL, EXIT_NO_REFERENCE = 0, 1, 2, 3
+
+EPILOG = """\
+exit status: 0 parity; 1 not (any verdict that is not green, or a port that raises, hangs or
+dies); 2 the call or the configuration is wrong; 3 the reference could not be run, or a package
+is missing.
+
+A SPEC is module:attribute, or path/to/file.py[:attribute] (attribute 'side' if left out).
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    console = Console(stderr=True, highlight=False)
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)  # so that a pair beside the user's pyproject.toml imports
+    try:
+        status: int = options.run(options)
+        return status
+    except PortFailed as error:
+        return _fail(console, error, EXIT_NO_PARITY)
+    except (ReferenceFailed, MissingPackage) as error:
+        return _fail(console, error, EXIT_NO_REFERENCE)
+    except ParityError as error:
+        return _fail(console, error, EXIT_BAD_CALL)
+    except KeyboardInterrupt:
+        console.print("interrupted")
+        return 130
+
+
+def _fail(console: Console, error: ParityError, status: int) -> int:
+    for note in getattr(error, "__notes__", ()):
+        console.print(note.rstrip(), markup=False, soft_wrap=True)
+    console.print(f"parity: {error}", markup=False, soft_wrap=True)
+    return status
+
+
+def _check(options: argparse.Namespace) -> int:
+    from parity.render.terminal import print_report, progress
+    from parity.report import Report
+    from parity.runner import run_checks
+    from parity.session import Session
+
+    start = time.perf_counter()
+    config = load_config(Path.cwd())
+    pair = _pair(options.pair, config.pair)
+    profile = profile_named(options.profile)
+    if options.seed < 0:
+        raise BadCall(f"--seed must be at least 0, got {options.seed}")
+    if options.timeout <= 0:
+        raise BadCall(f"--timeout must be above 0 seconds, got {options.timeout:g}")
+    if options.json is not None:
+        _writable(options.json, "--json")
+    case = None if options.case is None else Case.load(options.case)
+    only = tuple(name for names in options.only for name in names.split(",") if name)
+    progress_console = Console(stderr=True)
+    with (
+        Session(
+            pair,
+            reference=options.reference,
+            port=options.port,
+            in_process=options.in_process,
+            timeout=options.timeout,
+            root=config.root,
+        ) as session,
+        progress(progress_console) as tell,
+    ):
+        opened = time.perf_counter()
+        checks = run_checks(session, profile, options.seed, only=only, case=case, tell=tell)
+        environment = session.environment()
+    accepted, problems = apply_waivers(checks, config.accept, datetime.date.today())
+    seconds = {check.name: check.seconds for check in checks}
+    report = Report(
+        pair=pair,
+        profile=profile.name,
+        seed=options.seed,
+        checks=tuple(accepted),
+        environment={"parity": parity.__version__, "python": sys.version.split()[0], **environment},
+        seconds={"start": opened - start, **seconds, "total": time.perf_counter() - start},
+        port=options.port,
+        reference=options.reference,
+        narrowed=only,
+        problems=tuple(problems),
+    )
+    print_report(report, Console(highlight=False))
+    if options.json is not None:
+        report.write_json(options.json)
+    return EXIT_PARITY if report.green else EXIT_NO_PARITY
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from parity.doctor import examine
+
+    config = load_config(Path.cwd())
+    pair = _pair(options.pair, config.pair)
+    if options.cases < 1:
+        raise BadCall(f"--cases must be at least 1, got {options.cases}")
+    if options.json is not None:
+        _writable(options.json, "--json")
+    return examine(options, pair, config.root)
+
+
+def _pair(given: str | None, configured: str | None) -> str:
+    pair = given or configured
+    if pair is None:
+        raise BadCall(
+            "no pair given: name one as 'module:attribute', or put it into pyproject.toml as "
+            "[tool.parity] pair = 'module:attribute'"
+        )
+    return pair
+
+
+def _writable(path: Path, option: str) -> None:
+    """Fail before the run, not after it."""
+    folder = path.parent
+    if path.is_dir():
+        raise BadCall(f"{option} {path} is a folder; expected a file to write")
+    if not folder.is_dir():
+        raise BadCall(f"{option} {path}: the folder {folder} does not exist")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise BadCall(f"{option} {path} cannot be written")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="parity",
+        description="Is this PyTorch port the same program as its TensorFlow reference?",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"parity {parity.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    _check_parser(commands)
+    _doctor_parser(commands)
+    return parser
+
+
+def _check_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "check",
+        help="run every property of the pair over generated cases",
+        description="Run every property of the pair over generated cases and print a verdict each.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _side_options(parser)
+    parser.add_argument(
+        "--profile",
+        default="quick",
+        metavar="|".join(PROFILES),
+        help="how many cases: quick (under a minute, the default), ci, or nightly",
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="CHECKS",
+        help="run these checks alone, by name, separated by commas; the verdict says so",
+    )
+    parser.add_argument("--case", type=Path, metavar="FILE", help="check one saved case")
+    parser.add_argument(
+        "--in-process", action="store_true", help="run the port in this process, for a debugger"
+    )
+    parser.set_defaults(run=_check)
+
+
+def _doctor_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "doctor",
+        help="what is installed, how the sides will run, and whether the oracle holds here",
+        description="Say what is installed and how the sides run, prove that the float64 oracle and "
+        "the shared randomness hold here, and measure residuals over random correct cases.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _side_options(parser)
+    parser.add_argument(
+        "--cases", type=int, default=20, metavar="N", help="random cases to measure (default 20)"
+    )
+    parser.add_argument(
+        "--faults",
+        type=int,
+        default=20,
+        metavar="N",
+        help="single-element faults of 100 bounds to plant and catch (default 20)",
+    )
+    parser.set_defaults(run=_doctor)
+
+
+def _side_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "pair",
+        nargs="?",
+        metavar="PAIR",
+        help="module:attribute (default: [tool.parity] pair in pyproject.toml)",
+    )
+    parser.add_argument("--port", metavar="SPEC", help="replace the pair's port")
+    parser.add_argument("--reference", metavar="SPEC", help="replace the pair's reference")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="what is drawn (default 0)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=DEFAULT_TIMEOUT,
+        metavar="SECONDS",
+        help=f"longest a side may take for one answer (default {DEFAULT_TIMEOUT:g})",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

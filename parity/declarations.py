@@ -1,0 +1,160 @@
+"""How a person says what the reference is, what the port is, and how they correspond.
+
+Any callable may be given as a ``"module:attribute"`` string, so that a declaration imports no
+framework: the process that reads it may have neither.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from parity.errors import BadCall
+
+Entry = Callable[..., Any] | str
+
+LAYOUTS = ("NHWC", "NCHW")
+CALLER_MODES = ("grad", "no_grad", "inference_mode")
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A callable whose signature is not the contract's.
+
+    Attributes:
+        function: the callable, or its ``"module:attribute"``.
+        arguments: the contract's argument names (``images``, ``steps``, ``step_size``, ``noise``,
+            ``gradient_clip``, ``return_every_step``) to this callable's own.
+        keywords: further keyword arguments, passed as they are.
+        result: where in a returned tuple (index) or dict (key) the result is.
+    """
+
+    function: Entry
+    arguments: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    keywords: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    result: int | str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Side:
+    """What the two kinds of side have in common. An entry left out makes its checks unchecked.
+
+    Attributes:
+        model: ``model()`` or ``model(settings)`` builds the network.
+        generate_samples: ``generate_samples(model, images, steps, step_size, noise)``, images in
+            the framework's own layout; optionally ``gradient_clip`` and ``return_every_step``.
+        train_step: ``train_step(model, optimizer, real, buffer)`` -> dict of scalars.
+        make_optimizer: ``make_optimizer(model)``.
+        replay_buffer: ``replay_buffer()``.
+        preprocess: ``preprocess(images)``, uint8 (B, H, W) to what the network takes.
+        validate: ``validate(model, real)`` -> dict of scalars.
+        layout: how this side lays out images.
+        energy_sign: what ``model`` returns is ``energy_sign`` times what the reference's returns.
+    """
+
+    model: Entry | None = None
+    generate_samples: Entry | Call | None = None
+    train_step: Entry | None = None
+    make_optimizer: Entry | None = None
+    replay_buffer: Entry | None = None
+    preprocess: Entry | None = None
+    validate: Entry | None = None
+    layout: str = "NHWC"
+    energy_sign: int = 1
+
+    framework: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        _one_of("layout", self.layout, LAYOUTS)
+        _one_of("energy_sign", self.energy_sign, (1, -1))
+        for name in ENTRIES:
+            entry = getattr(self, name)
+            entry = entry.function if isinstance(entry, Call) else entry
+            if isinstance(entry, str) and ":" not in entry:
+                raise BadCall(f"{name} must be a callable or 'module:attribute', got {entry!r}")
+            if entry is not None and not isinstance(entry, str) and not callable(entry):
+                raise BadCall(f"{name} must be a callable or 'module:attribute', got {entry!r}")
+
+
+ENTRIES = (
+    "model",
+    "generate_samples",
+    "train_step",
+    "make_optimizer",
+    "replay_buffer",
+    "preprocess",
+    "validate",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TensorFlowSide(Side):
+    """A side in TensorFlow and Keras."""
+
+    framework: ClassVar[str] = "tensorflow"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TorchSide(Side):
+    """A side in PyTorch.
+
+    Attributes:
+        flatten: the order in which the network flattens its last feature map. By default weights
+            are handed over for "NHWC", the reference's; with "NCHW" the first dense kernel's rows
+            are permuted to match.
+        weights: this module's parameter names to the reference's, where they cannot be matched by
+            order and shape.
+        caller_modes: the modes in which a caller may use ``generate_samples``.
+    """
+
+    layout: str = "NCHW"
+    flatten: str = "NHWC"
+    weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    caller_modes: tuple[str, ...] = CALLER_MODES
+
+    framework: ClassVar[str] = "torch"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of("flatten", self.flatten, LAYOUTS)
+        for mode in self.caller_modes:
+            _one_of("caller_modes", mode, CALLER_MODES)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A reference, a port, and the real input both are to be compared on.
+
+    Attributes:
+        reference: right by definition.
+        port: claims to equal it.
+        name: what reports call the pair.
+        settings: a class with ``from_dict``, for ``model(settings)``; None if ``model()`` takes none.
+        architectures: ``architectures()`` -> Hypothesis strategy of settings as plain dicts.
+        images: ``images()`` -> (N, H, W, C) float32, real images as the network takes them.
+        weights: name -> path of trained weights in canonical layout, relative to the project.
+        image_range: the least and greatest value an image may have.
+    """
+
+    reference: Side
+    port: Side
+    name: str = "pair"
+    settings: Entry | None = None
+    architectures: Entry | None = None
+    images: Entry | None = None
+    weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    image_range: tuple[float, float] = (-1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        for role in ("reference", "port"):
+            if not isinstance(getattr(self, role), Side):
+                raise BadCall(
+                    f"{role} must be a parity.TensorFlowSide or parity.TorchSide, "
+                    f"got {getattr(self, role)!r}"
+                )
+
+
+def _one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
+    if value not in allowed:
+        raise BadCall(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")

@@ -1,0 +1,301 @@
+"""``parity doctor``: does the instrument itself hold here?
+
+It says what is installed, proves the float64 oracle and the shared randomness on this machine, and
+measures how residuals of the pair's *correct* port are distributed in units of the noise floor:
+the distribution that the constants 64, 4 and 16 stand against. Then it plants single-element
+faults of 100 bounds and counts those that a comparison misses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from parity import archive, strategies
+from parity.cases import Case
+from parity.checks.network import compare_arrays, oracle_trouble, reference_answer
+from parity.checks.sampler import check_sampler
+from parity.comparison import (
+    FLOAT64_FLOORS,
+    POOLED_RATIO,
+    SINGLE_RATIO,
+    Comparison,
+    Verdict,
+    compare,
+    ratio,
+)
+from parity.errors import PortFailed
+from parity.floor import NETWORK_COPIES
+from parity.randomness import generator
+from parity.recipes import make_case
+from parity.render.terminal import progress
+from parity.runner import Tell, drawn_recipes
+from parity.session import Session
+from parity.traces import Trace
+from parity.workers import ENVIRONMENT
+
+PACKAGES = ("torch", "tensorflow-cpu", "tensorflow", "keras", "numpy", "hypothesis", "safetensors")
+ORACLE = 1e-13  # relative agreement in float64 that only a float64 computation reaches
+QUANTILES = (0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0)
+TRAJECTORY_SHARE = 5  # one case in five is a trajectory
+
+
+@dataclasses.dataclass
+class Measured:
+    """What the random cases came to, so far."""
+
+    floors: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    ratios: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    errors: dict[str, list[tuple[float, float]]] = dataclasses.field(default_factory=dict)
+    alarms: list[str] = dataclasses.field(default_factory=list)
+    planted: int = 0
+    missed: list[str] = dataclasses.field(default_factory=list)
+    largest_relative: float = 0.0
+
+    def add(self, observable: str, comparison: Comparison, case: Case) -> None:
+        """Count one array of a correct port."""
+        if comparison.verdict not in (Verdict.IDENTICAL, Verdict.ROUNDING, Verdict.UNCHECKED):
+            self.alarms.append(
+                f"{comparison.array} of {case.digest[:12]}: {comparison.verdict}, "
+                f"{comparison.floors:.1f} floors, error ratio {comparison.error_ratio}, "
+                f"{comparison.problem or ''} {dict(case.origin)}"
+            )
+        if comparison.worst is None or comparison.scale == 0:
+            return
+        self.floors.setdefault(observable, []).append(comparison.floors)
+        if comparison.error_ratio is not None and comparison.floor32 is not None:
+            self.ratios.setdefault(observable, []).append(comparison.error_ratio)
+            relative = (
+                ratio(comparison.error32 or 0.0, comparison.scale),
+                ratio(comparison.floor32, comparison.scale),
+            )
+            self.errors.setdefault(observable, []).append(relative)
+
+    def pooled(self, observable: str) -> float:
+        """Largest float32 error over largest float32 floor."""
+        errors = self.errors.get(observable, [])
+        if not errors:
+            return 0.0
+        return ratio(max(e for e, _ in errors), max(f for _, f in errors))
+
+
+def examine(options: argparse.Namespace, pair: str, root: Path) -> int:
+    """Run the examination; 0 if everything holds, 1 if not."""
+    out = Console(highlight=False)
+    versions = installed()
+    out.print(f"Python {sys.version.split()[0]} on {platform.machine()} {platform.system()}")
+    for name, version in versions.items():
+        out.print(f"  {name:16} {version}")
+    out.print("each side runs in a process of its own, with")
+    out.print("  " + " ".join(f"{name}={value}" for name, value in ENVIRONMENT.items()))
+    measured = Measured()
+    with (
+        Session(
+            pair,
+            reference=options.reference,
+            port=options.port,
+            timeout=options.timeout,
+            root=root,
+        ) as session,
+        progress(Console(stderr=True)) as tell,
+    ):
+        environment = session.environment()
+        trouble = list(_oracle(session))
+        _measure(session, options.cases, options.faults, options.seed, measured, tell)
+    out.print()
+    out.print(
+        "float64 oracle: "
+        + ("; ".join(trouble) if trouble else f"holds (agreement {_shown(measured)} relative)")
+    )
+    out.print(_table(measured))
+    out.print(
+        f"{options.cases} random cases: {len(measured.alarms)} alarms; "
+        f"{measured.planted} faults of 100 bounds planted: {len(measured.missed)} missed",
+        soft_wrap=True,
+    )
+    for line in measured.alarms[:10] + measured.missed[:10]:
+        out.print(f"  {line}", markup=False, soft_wrap=True)
+    holds = not (trouble or measured.alarms or measured.missed) and all(
+        measured.pooled(name) <= POOLED_RATIO for name in measured.errors
+    )
+    if options.json is not None:
+        report = {
+            "schema": 1,
+            "pair": pair,
+            "seed": options.seed,
+            "holds": holds,
+            "oracle": trouble,
+            "cases": options.cases,
+            "alarms": measured.alarms,
+            "faults": measured.planted,
+            "missed": measured.missed,
+            "observables": summary(measured),
+            "environment": versions | environment,
+        }
+        archive.write_whole(options.json, (json.dumps(report, indent=2) + "\n").encode())
+    return 0 if holds else 1
+
+
+def installed() -> dict[str, str]:
+    """Versions of what the sides need; "not installed" where it is not."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            if name not in ("tensorflow", "tensorflow-cpu"):
+                found[name] = "not installed"
+    if not any(name.startswith("tensorflow") for name in found):
+        found["tensorflow"] = "not installed"
+    return found
+
+
+def _oracle(session: Session) -> Iterator[str]:
+    """Whether float64 is float64 on both sides, and draws are shared and repeatable."""
+    recipe = next(iter(drawn_recipes(strategies.networks(session), 1, 0)))
+    case = make_case(session, recipe)
+    reference, port = session.ask_both("network", case, reference={"copies": NETWORK_COPIES})
+    if isinstance(port, PortFailed):
+        yield str(port)
+        return
+    if (found := oracle_trouble(port)) is not None:
+        yield found
+    for name in ("energies", "energy_gradients"):
+        comparison = compare_arrays(name, reference, port)
+        if ratio(comparison.residual, comparison.scale) > ORACLE:
+            yield (
+                f"{name} agree to {ratio(comparison.residual, comparison.scale):.1e} only; float64 "
+                f"computations agree to {ORACLE:g}"
+            )
+    if session.has("generate_samples"):
+        calls = strategies.sampler_calls(session, max_steps=3)
+        recipe = next(iter(drawn_recipes(strategies.networks(session, sampler=calls), 1, 0)))
+        for outcome in check_sampler(session, make_case(session, recipe), twice=True):
+            if outcome.check == "draw_log" and not outcome.verdict.green:
+                yield outcome.failure or "; ".join(f["message"] for f in outcome.findings)
+
+
+def _measure(
+    session: Session, cases: int, faults: int, seed: int, measured: Measured, tell: Tell
+) -> None:
+    pool = strategies.architectures(session, max(1, cases // 7), seed)
+    has_sampler = session.has("generate_samples")
+    n_trajectories = cases // TRAJECTORY_SHARE if has_sampler else 0
+    networks = drawn_recipes(strategies.networks(session, pool), cases - n_trajectories, seed)
+    rng = generator(seed, "planted faults")
+    done = 0
+    for recipe in networks:
+        case = make_case(session, recipe)
+        reference, port = session.ask_both("network", case, reference={"copies": NETWORK_COPIES})
+        if isinstance(port, PortFailed):
+            measured.alarms.append(str(port))
+            continue
+        for name in reference.arrays["float64"]:
+            observable = name.split("/")[0]
+            comparison = compare_arrays(name, reference, port)
+            measured.add(observable, comparison, case)
+            if observable == "energies" and comparison.scale:
+                relative = ratio(comparison.residual, comparison.scale)
+                measured.largest_relative = max(measured.largest_relative, relative)
+        while measured.planted * cases < faults * (done + 1) and measured.planted < faults:
+            _plant(rng, reference, port, measured)
+        done += 1
+        tell("random cases", done, cases)
+    if not n_trajectories:
+        return
+    calls = strategies.sampler_calls(session)
+    drawn = strategies.networks(session, pool, max_batch=4, sampler=calls)
+    for recipe in drawn_recipes(drawn, n_trajectories, seed + 1):
+        case = make_case(session, recipe)
+        for outcome in check_sampler(session, case):
+            if not outcome.verdict.green and outcome.verdict is not Verdict.UNCHECKED:
+                for text in (outcome.failure, *(f["message"] for f in outcome.findings)):
+                    measured.alarms += [f"{outcome.check}: {text}"] if text else []
+            for comparison in outcome.comparisons:
+                measured.add(outcome.check, comparison, case)
+        done += 1
+        tell("random cases", done, cases)
+    while measured.planted < faults:
+        _plant(rng, reference, port, measured)
+
+
+def _plant(rng: np.random.Generator, reference: Trace, port: Trace, measured: Measured) -> None:
+    """Move one element of one array of the port's by 100 bounds and compare again."""
+    names = [n for n, array in reference.arrays["float64"].items() if array.size]
+    name = str(rng.choice(names))
+    precision = str(rng.choice(["float64", "float32"]))
+    answer = reference_answer(reference, name)
+    arrays = {p: port.arrays[p][name].copy() for p in ("float64", "float32")}
+    faulty = arrays[precision]
+    index = tuple(int(rng.integers(0, n)) for n in faulty.shape)
+    if precision == "float64":
+        bound = FLOAT64_FLOORS * answer.floor64
+    else:
+        assert answer.float32 is not None and answer.floor32 is not None
+        own = float(np.abs(answer.float32.astype(np.float64) - answer.float64).max())
+        bound = SINGLE_RATIO * max(own, answer.floor32)
+    if bound == 0:
+        return  # an array of zeros has no floor: any change at all is seen
+    faulty[index] += float(rng.choice([-1.0, 1.0])) * 100 * bound
+    found = compare(name, answer, arrays["float64"], arrays["float32"])
+    measured.planted += 1
+    expected = Verdict.DIVERGENT if precision == "float64" else Verdict.IMPRECISE
+    if found.verdict is not expected:
+        measured.missed.append(f"{name}{list(index)} in {precision}: {found.verdict}")
+
+
+def summary(measured: Measured) -> dict[str, Any]:
+    """Quantiles of residual / floor and of the error ratio, by observable."""
+    return {
+        name: {
+            "arrays": len(values),
+            "residual_over_floor": _quantiles(values),
+            "error_ratio": _quantiles(measured.ratios.get(name, [])),
+            "pooled_error_ratio": measured.pooled(name),
+        }
+        for name, values in measured.floors.items()
+    }
+
+
+def _quantiles(values: Sequence[float]) -> dict[str, float]:
+    if not values:
+        return {}
+    return {f"{q:g}": float(np.quantile(values, q)) for q in QUANTILES}
+
+
+def _table(measured: Measured) -> Table:
+    table = Table(
+        box=None, pad_edge=False, title="residual / floor (float64), and error ratio (float32)"
+    )
+    table.add_column("observable")
+    for heading in ("arrays", "exactly 0", "median", "99 %", "largest", "ratio 99 %", "largest", "pooled"):
+        table.add_column(heading, justify="right")
+    for name, values in measured.floors.items():
+        ratios = measured.ratios.get(name, [0.0])
+        table.add_row(
+            name,
+            str(len(values)),
+            f"{np.mean(np.array(values) == 0):.0%}",
+            f"{np.median(values):.2f}",
+            f"{np.quantile(values, 0.99):.2f}",
+            f"{max(values):.2f}",
+            f"{np.quantile(ratios, 0.99):.2f}",
+            f"{max(ratios):.2f}",
+            f"{measured.pooled(name):.2f}",
+        )
+    return table
+
+
+def _shown(measured: Measured) -> str:
+    return f"{measured.largest_relative:.0e}"

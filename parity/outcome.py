@@ -1,0 +1,145 @@
+"""What one check found on one case, and what it found over all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from parity.cases import Case
+from parity.comparison import POOLED_RATIO, Comparison, Element, Verdict, ratio
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """One check on one case.
+
+    Attributes:
+        check: its name.
+        comparisons: array by array, or step by step, in the order of computation.
+        case: the stimulus; None where there is none.
+        failure: the port raised, hung or died, in its own words.
+        traceback: the port's, for people.
+        findings: violated properties that are not numbers, one sentence each.
+        notes: numbers to report that decide nothing, such as the horizon.
+    """
+
+    check: str
+    comparisons: tuple[Comparison, ...] = ()
+    case: Case | None = None
+    failure: str | None = None
+    traceback: str | None = None
+    findings: tuple[Mapping[str, str], ...] = ()
+    notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    looked: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of what was found; arrays that prove nothing do not spoil those that do."""
+        if self.failure is not None:
+            return Verdict.INVALID
+        if self.findings:
+            return Verdict.DIVERGENT
+        verdicts = [c.verdict for c in self.comparisons if c.verdict is not Verdict.UNCHECKED]
+        if not verdicts and self.looked:
+            return Verdict.IDENTICAL
+        return Verdict.worst(verdicts)
+
+    @property
+    def first_bad(self) -> Comparison | None:
+        """The first array or step that is not green, in order of computation."""
+        return next((c for c in self.comparisons if _bad(c)), None)
+
+
+def _bad(comparison: Comparison) -> bool:
+    return not comparison.verdict.green and comparison.verdict is not Verdict.UNCHECKED
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckResult:
+    """One check over all its cases.
+
+    Residual and floor are relative to the largest reference element, and those of the array whose
+    residual is the most floors; ``error_ratio`` is the pooled one.
+    """
+
+    name: str
+    verdict: Verdict
+    outcomes: tuple[Outcome, ...]
+    seconds: float
+    residual: float = 0.0
+    floor: float = 0.0
+    error_ratio: float | None = None
+    worst_error_ratio: float | None = None
+    worst: Element | None = None
+    problem: str | None = None
+    accepted: str | None = None
+
+    @property
+    def cases(self) -> int:
+        return sum(outcome.verdict is not Verdict.UNCHECKED for outcome in self.outcomes)
+
+    @property
+    def first_bad(self) -> Outcome | None:
+        """The first outcome that is not green."""
+        bad = (o for o in self.outcomes if not o.verdict.green and o.verdict is not Verdict.UNCHECKED)
+        return next(bad, None)
+
+
+def pool(
+    name: str, outcomes: Sequence[Outcome], seconds: float, *, unchecked: str | None = None
+) -> CheckResult:
+    """Put a check's outcomes together.
+
+    Args:
+        unchecked: why the check proves nothing whatever its cases came to, if so.
+    """
+    comparisons = [c for outcome in outcomes for c in outcome.comparisons]
+    measured = [c for c in comparisons if c.worst is not None]
+    checked = [o.verdict for o in outcomes if o.verdict is not Verdict.UNCHECKED]
+    verdict = Verdict.worst(checked)
+    problem = _problem(outcomes)
+    errors = [(c.error32, c.floor32, c.scale) for c in measured if c.scale > 0]
+    pooled = _pooled_ratio([(e, f, s) for e, f, s in errors if e is not None and f is not None])
+    if pooled is not None and pooled > POOLED_RATIO and verdict.green:
+        verdict = Verdict.IMPRECISE
+        problem = (
+            f"over all cases the port's float32 error is {pooled:.1f} times the reference's own; "
+            f"{POOLED_RATIO:g} is allowed"
+        )
+    if verdict.green and unchecked is not None:
+        verdict, problem = Verdict.UNCHECKED, unchecked
+    if verdict is Verdict.UNCHECKED and problem is None:
+        problem = unchecked or next((c.problem for c in comparisons if c.problem), "no cases")
+    worst = max(measured, key=lambda c: c.floors, default=None)
+    ratios = [c.error_ratio for c in measured if c.error_ratio is not None]
+    return CheckResult(
+        name=name,
+        verdict=verdict,
+        outcomes=tuple(outcomes),
+        seconds=seconds,
+        residual=0.0 if worst is None else ratio(worst.residual, worst.scale),
+        floor=0.0 if worst is None else ratio(worst.floor, worst.scale),
+        error_ratio=pooled,
+        worst_error_ratio=max(ratios, default=None),
+        worst=None if worst is None else worst.worst,
+        problem=problem,
+    )
+
+
+def _pooled_ratio(errors: Sequence[tuple[float, float, float]]) -> float | None:
+    """Largest float32 error over largest float32 floor, each relative to its array's scale."""
+    if not errors:
+        return None
+    return ratio(max(e / s for e, _, s in errors), max(f / s for _, f, s in errors))
+
+
+def _problem(outcomes: Sequence[Outcome]) -> str | None:
+    for outcome in outcomes:
+        if outcome.failure is not None:
+            return outcome.failure
+        if outcome.findings:
+            return "; ".join(finding["message"] for finding in outcome.findings)
+        if (bad := outcome.first_bad) is not None and bad.problem is not None:
+            return bad.problem
+    return None

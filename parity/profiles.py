@@ -1,0 +1,54 @@
+"""How much each profile checks: quick for a person who waits, ci for a gate, nightly for the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from parity.errors import BadCall
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """Numbers of cases.
+
+    Attributes:
+        architectures: how many are drawn besides the published one.
+        networks: cases of energies, gradients and activations.
+        batches: cases of independence of the batch.
+        trajectories: drawn cases of the sampler, besides the fixed ones.
+        max_steps: the most steps of a drawn trajectory.
+        states: cases of what the sampler leaves behind.
+        noises: noise scales whose distribution is tested.
+        initialisations: architectures whose fresh weights are compared.
+    """
+
+    name: str
+    architectures: int
+    networks: int
+    batches: int
+    trajectories: int
+    max_steps: int
+    states: int
+    noises: int
+    initialisations: int
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile("quick", 5, 24, 5, 5, 12, 3, 2, 2),
+        Profile("ci", 20, 100, 20, 20, 20, 8, 4, 5),
+        Profile("nightly", 150, 1000, 150, 150, 20, 40, 12, 30),
+    )
+}
+
+
+def profile_named(name: str) -> Profile:
+    """The profile called ``name``.
+
+    Raises:
+        BadCall: there is none; lists those there are.
+    """
+    if name not in PROFILES:
+        raise BadCall(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
+    return PROFILES[name]

@@ -1,0 +1,1 @@
+"""Reports for people: rendering only, nothing is decided here."""

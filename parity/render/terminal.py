@@ -1,0 +1,171 @@
+"""The report on a terminal: a table of verdicts, then what is wrong, worst first."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from parity.comparison import SINGLE_RATIO, Comparison, Verdict
+from parity.outcome import CheckResult, Outcome
+from parity.report import Report, bound_in_words, notes
+from parity.runner import Tell
+
+STYLES = {
+    Verdict.IDENTICAL: "green",
+    Verdict.ROUNDING: "green",
+    Verdict.UNCHECKED: "yellow",
+    Verdict.IMPRECISE: "red",
+    Verdict.DIVERGENT: "bold red",
+    Verdict.INVALID: "bold red",
+}
+
+
+def print_report(report: Report, console: Console) -> None:
+    """The whole report: failures are explained below the table."""
+    console.print(_table(report))
+    for line in _notes(report):
+        console.print(line, style="dim", highlight=False, soft_wrap=True)
+    for check in report.checks:
+        if not check.verdict.green:
+            console.print()
+            _print_failure(check, report, console)
+    for problem in report.problems:
+        console.print(f"\n{problem}", style="red", highlight=False, soft_wrap=True)
+    console.print()
+    narrowed = f" (only {', '.join(report.narrowed)})" if report.narrowed else ""
+    word = "PARITY" if report.green else "NO PARITY"
+    style = "bold green" if report.green else "bold red"
+    total = report.seconds.get("total", 0.0)
+    console.print(
+        f"[{style}]{word}[/]: {report.verdict}{narrowed}, profile {report.profile}, "
+        f"seed {report.seed}, {total:.1f} s",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _table(report: Report) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("check")
+    table.add_column("verdict")
+    for heading in ("cases", "residual", "floor", "error ratio"):
+        table.add_column(heading, justify="right")
+    for check in report.checks:
+        measured = check.worst is not None
+        verdict = f"{check.verdict} (accepted)" if check.accepted else str(check.verdict)
+        table.add_row(
+            check.name,
+            f"[{STYLES[check.verdict]}]{verdict}[/]",
+            str(check.cases),
+            f"{check.residual:.1e}" if measured else "-",
+            f"{check.floor:.1e}" if measured else "-",
+            f"{check.error_ratio:.2f}" if check.error_ratio is not None else "-",
+        )
+    return table
+
+
+def _notes(report: Report) -> Iterator[str]:
+    yield "residual and floor: float64, relative to the largest reference element; at most 64 floors"
+    yield "error ratio: the port's float32 error over the reference's own; at most 4 pooled, 16 each"
+    for check in report.checks:
+        found = notes(check.outcomes)
+        if "longest_horizon" in found:
+            yield (
+                f"free-running: {found['steps_within_horizon']} of {found['steps']} steps lie within "
+                f"the horizon, the longest is {found['longest_horizon']} steps"
+            )
+        bound = {k.removesuffix("_bound"): v for k, v in found.items() if k.endswith("_bound")}
+        if bound:
+            shares = ", ".join(f"{clip} {share:.1%}" for clip, share in bound.items())
+            yield f"most elements changed by each clip in one case: {shares}"
+
+
+def _print_failure(check: CheckResult, report: Report, console: Console) -> None:
+    """In order: first divergence, cause, n/N, worst element, bound and its origin, reproduction."""
+    style = STYLES[check.verdict]
+    outcome = check.first_bad
+    bad = None if outcome is None else outcome.first_bad
+    where = "" if bad is None else f" first at {escape(bad.array)}"
+    console.print(
+        f"[{style}]{check.name}: {check.verdict}[/]{where}", highlight=False, soft_wrap=True
+    )
+    lines = []
+    if check.problem:
+        lines.append(check.problem)
+    if bad is not None and bad.problem is None:
+        lines += list(_numbers(bad))
+    if outcome is not None:
+        n_bad = sum(not o.verdict.green and o.verdict is not Verdict.UNCHECKED for o in check.outcomes)
+        lines.append(f"{n_bad} of {len(check.outcomes)} cases; the first: {_origin(outcome)}")
+        if outcome.traceback:
+            lines += outcome.traceback.strip().splitlines()[-8:]
+    if check.verdict is not Verdict.UNCHECKED:
+        lines.append(f"reproduce: {_command(check, report)}")
+    for line in lines:
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _numbers(bad: Comparison) -> Iterator[str]:
+    yield f"{bad.mismatched} of {bad.size} elements differ by more than the bound"
+    if bad.worst is not None:
+        index = ", ".join(map(str, bad.worst.index))
+        yield (
+            f"worst at [{index}]: reference {bad.worst.reference:.17g}, port {bad.worst.port:.17g}, "
+            f"difference {bad.residual:.3g}"
+        )
+    if bad.verdict is Verdict.IMPRECISE and bad.error_ratio is not None:
+        yield (
+            f"float64 agrees; in float32 the port's error {bad.error32:.3g} is {bad.error_ratio:.1f} "
+            f"times the reference's own {bad.floor32:.3g} ({SINGLE_RATIO:g} allowed in one case)"
+        )
+    else:
+        yield f"allowed: {bound_in_words(bad.floor)}"
+
+
+def _origin(outcome: Outcome) -> str:
+    if outcome.case is None:
+        return "(no case)"
+    origin = outcome.case.origin
+    weights = origin.get("weights") or {}
+    name = weights.get("trained") or f"random weights (scale {weights.get('scale')})"
+    parts = [
+        f"{name}",
+        f"{len(outcome.case.images)} {origin.get('images', '')} images",
+    ]
+    if outcome.case.settings is not None:
+        parts.append(f"a drawn architecture {dict(outcome.case.settings)}")
+    if outcome.case.sampler is not None:
+        call = outcome.case.sampler
+        parts.append(
+            f"{call.steps} steps of size {call.step_size:g}, noise {call.noise:g}, gradient clip "
+            f"{'default' if call.gradient_clip is None else format(call.gradient_clip, 'g')}"
+        )
+    return ", ".join(parts)
+
+
+def _command(check: CheckResult, report: Report) -> str:
+    parts = ["parity check", report.pair]
+    for option, spec in (("--port", report.port), ("--reference", report.reference)):
+        if spec is not None:
+            parts.append(f"{option} {spec}")
+    return " ".join([*parts, f"--profile {report.profile} --seed {report.seed} --only {check.name}"])
+
+
+@contextlib.contextmanager
+def progress(console: Console) -> Iterator[Tell]:
+    """A bar per property while the run goes on; gone when it ends, and absent from logs."""
+    columns = (TextColumn("{task.description:40}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
+        tasks = {}
+
+        def tell(claim: str, done: int, expected: int) -> None:
+            if claim not in tasks:
+                tasks[claim] = bars.add_task(claim, total=expected)
+            bars.update(tasks[claim], completed=done, total=max(done, expected))
+
+        yield tell

@@ -1,0 +1,156 @@
+"""A run's report and its JSON form, schema 1 (docs/report.schema.json)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from parity import archive
+from parity.comparison import FLOAT64_FLOORS, Verdict
+from parity.outcome import CheckResult, Outcome
+
+SCHEMA = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Everything a run found.
+
+    Attributes:
+        pair: SPEC of the pair.
+        port: SPEC of a port that replaced the pair's own, or None; likewise ``reference``.
+        narrowed: the checks the run was narrowed to with ``--only``; empty for all.
+        problems: what makes the run not green besides its checks, such as an unused waiver.
+    """
+
+    pair: str
+    profile: str
+    seed: int
+    checks: tuple[CheckResult, ...]
+    environment: Mapping[str, str]
+    seconds: Mapping[str, float]
+    port: str | None = None
+    reference: str | None = None
+    narrowed: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of the checks'; a waived check does not count."""
+        return Verdict.worst(check.verdict for check in self.checks if check.accepted is None)
+
+    @property
+    def green(self) -> bool:
+        return self.verdict.green and not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """The documented object; infinities and NaN, which JSON has not, become strings."""
+        return {
+            "schema": SCHEMA,
+            "pair": self.pair,
+            "port": self.port,
+            "reference": self.reference,
+            "profile": self.profile,
+            "seed": self.seed,
+            "narrowed": list(self.narrowed),
+            "verdict": str(self.verdict),
+            "problems": list(self.problems),
+            "environment": dict(self.environment),
+            "checks": [_check(check) for check in self.checks],
+            "causes": [],
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+        }
+
+    def write_json(self, path: Path) -> None:
+        """Write the report whole or not at all."""
+        text = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+        archive.write_whole(path, text.encode())
+
+
+def _check(check: CheckResult) -> dict[str, Any]:
+    return {
+        "name": check.name,
+        "verdict": str(check.verdict),
+        "cases": check.cases,
+        "residual": _number(check.residual),
+        "floor": _number(check.floor),
+        "error_ratio": _number(check.error_ratio),
+        "worst_error_ratio": _number(check.worst_error_ratio),
+        "worst": _worst(check),
+        "first_divergence": first_divergence(check),
+        "problem": check.problem,
+        "accepted": check.accepted,
+        "notes": notes(check.outcomes),
+    }
+
+
+def _worst(check: CheckResult) -> dict[str, Any] | None:
+    worst = check.worst
+    if worst is None:
+        return None
+    return {
+        "index": list(worst.index),
+        "reference": _number(worst.reference),
+        "port": _number(worst.port),
+    }
+
+
+def first_divergence(check: CheckResult) -> dict[str, Any] | None:
+    """The first case and array, in order of computation, that is not green; None if all are."""
+    outcome = check.first_bad
+    if outcome is None:
+        return None
+    found: dict[str, Any] = {
+        "case": None if outcome.case is None else outcome.case.digest,
+        "origin": {} if outcome.case is None else _plain(outcome.case.origin),
+        "array": None,
+        "findings": [dict(finding) for finding in outcome.findings],
+    }
+    bad = outcome.first_bad
+    if bad is not None:
+        found |= {
+            "array": bad.array,
+            "residual": _number(bad.residual),
+            "bound": _number(bad.bound),
+            "mismatched": bad.mismatched,
+            "size": bad.size,
+            "index": None if bad.worst is None else list(bad.worst.index),
+        }
+    return found
+
+
+def notes(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """What a check's cases add up to, besides verdicts: the horizon, how often each clip bound."""
+    found: dict[str, Any] = {}
+    horizons = [o.notes for o in outcomes if "horizon" in o.notes]
+    if horizons:
+        found["steps"] = sum(note["steps"] for note in horizons)
+        found["steps_within_horizon"] = sum(note["horizon"] for note in horizons)
+        found["longest_horizon"] = max(note["horizon"] for note in horizons)
+    shares = [o.notes["clips_bound"] for o in outcomes if "clips_bound" in o.notes]
+    if shares:
+        for clip in shares[0]:
+            found[f"{clip}_bound"] = round(max(share[clip] for share in shares), 6)
+    return found
+
+
+def bound_in_words(floor: float) -> str:
+    """Where the float64 bound comes from, for messages."""
+    return (
+        f"{FLOAT64_FLOORS * floor:.3g} = {FLOAT64_FLOORS:g} x the noise floor {floor:.3g}, measured "
+        "on the reference with every input, weight and bias moved by one unit in the last place"
+    )
+
+
+def _number(value: float | None) -> float | str | None:
+    if value is None or math.isfinite(value):
+        return value
+    return str(value)
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))

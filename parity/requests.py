@@ -1,0 +1,96 @@
+"""What the parent may ask of a side, as methods whose arguments and results cross a pipe.
+
+Cases and traces travel as the bytes they would be saved as.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import numpy as np
+
+from parity import archive, specs
+from parity.cases import Case
+from parity.declarations import Pair, Side
+from parity.errors import BadCall, MissingPackage
+from parity.side_runner import SideRunner
+
+INSTALL = {
+    "torch": "pip install 'torch==2.13.0'",
+    "tensorflow": "pip install 'tensorflow-cpu==2.21.0' (or 'tensorflow' off x86-64 Linux)",
+}
+
+
+class Requests:
+    """One side, opened."""
+
+    def __init__(self, runner: SideRunner) -> None:
+        self.runner = runner
+
+    def describe(self) -> dict[str, Any]:
+        return self.runner.describe()
+
+    def environment(self) -> dict[str, str]:
+        return self.runner.environment()
+
+    def weights(self, settings: dict[str, Any] | None) -> dict[str, Any]:
+        return self.runner.weights(settings)
+
+    def network(self, case: bytes, **options: Any) -> bytes:
+        return self.runner.network(Case.from_bytes(case), **options).to_bytes()
+
+    def samples(self, case: bytes, **options: Any) -> bytes:
+        return self.runner.samples(Case.from_bytes(case), **options).to_bytes()
+
+    def clip_bounds(self, case: bytes) -> dict[str, float]:
+        return self.runner.clip_bounds(Case.from_bytes(case))
+
+    def unintercepted_samples(self, case: bytes, seed: int) -> bytes:
+        samples = self.runner.unintercepted_samples(Case.from_bytes(case), seed)
+        return archive.to_bytes({"samples": samples}, {})
+
+    def preprocess(self, images: bytes, shape: list[int]) -> bytes:
+        array = np.frombuffer(images, np.uint8).reshape(shape)
+        return self.runner.preprocess(array).to_bytes()
+
+    def initial_weights(
+        self, settings: dict[str, Any] | None, seeds: list[int], shapes: dict[str, list[int]]
+    ) -> bytes:
+        return archive.to_bytes(self.runner.initial_weights(settings, seeds, shapes), {})
+
+    def state(self, case: bytes) -> list[dict[str, str]]:
+        return self.runner.state(Case.from_bytes(case))
+
+
+def open_side(pair: str, role: str, spec: str | None) -> Requests:
+    """Resolve a side in this process and import its framework.
+
+    Args:
+        pair: SPEC of the pair.
+        role: "reference" or "port".
+        spec: SPEC of a declaration that replaces the pair's own, or None.
+
+    Raises:
+        MissingPackage: the framework is not installed; says what to install.
+    """
+    declared_pair = specs.resolve(pair, "pair")
+    if not isinstance(declared_pair, Pair):
+        raise BadCall(f"{pair!r} is a {type(declared_pair).__name__}, not a parity.Pair")
+    side = specs.resolve(spec, "side") if spec else getattr(declared_pair, role)
+    if not isinstance(side, Side):
+        raise BadCall(
+            f"{spec!r} is a {type(side).__name__}, not a parity.TorchSide or parity.TensorFlowSide"
+        )
+    if importlib.util.find_spec(side.framework) is None:
+        raise MissingPackage(
+            f"the {role} needs {side.framework}, which is not installed here: "
+            f"{INSTALL[side.framework]}"
+        )
+    if side.framework == "torch":
+        from parity.torch_side.side import TorchRunner
+
+        return Requests(TorchRunner(side, declared_pair))
+    from parity.tensorflow_side.side import TensorFlowRunner
+
+    return Requests(TensorFlowRunner(side, declared_pair))

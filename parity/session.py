@@ -1,0 +1,221 @@
+"""An opened pair: both sides ready to answer, and the real input they share."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity import archive, specs
+from parity.cases import Case, check_images
+from parity.declarations import Pair
+from parity.errors import BadCall, PortFailed
+from parity.traces import Trace
+from parity.weights import check_weights
+from parity.workers import DEFAULT_TIMEOUT, InProcess, Worker
+
+Settings = Mapping[str, Any] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFacts:
+    """What the reference says of its model for given settings."""
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    feature_maps: dict[str, tuple[int, ...]]
+    image_shape: tuple[int, int, int]
+
+
+class Session:
+    """Both sides of a pair, opened; use as a context manager.
+
+    Args:
+        pair: SPEC of the pair.
+        reference, port: SPEC that replaces one side.
+        in_process: run the port in this process, for a debugger.
+        timeout: seconds a side may take for one answer.
+        root: the project's folder, which the pair's paths are relative to.
+
+    Raises:
+        BadCall: a SPEC names nothing, or something else than it should.
+        MissingPackage, ReferenceFailed, PortFailed: a side cannot be opened.
+    """
+
+    def __init__(
+        self,
+        pair: str,
+        *,
+        reference: str | None = None,
+        port: str | None = None,
+        in_process: bool = False,
+        timeout: float = DEFAULT_TIMEOUT,
+        root: Path | None = None,
+    ) -> None:
+        self.pair_spec = pair
+        self.root = Path.cwd() if root is None else root
+        declared = specs.resolve(pair, "pair")
+        if not isinstance(declared, Pair):
+            raise BadCall(f"{pair!r} is a {type(declared).__name__}, not a parity.Pair")
+        self.pair = declared
+        self._port_arguments: dict[str, Any] = {"spec": port, "timeout": timeout}
+        self.reference = Worker("reference", pair, reference, timeout=timeout)
+        self.port: Worker | InProcess | None = None
+        try:
+            if in_process:
+                self.port = InProcess("port", pair, port)
+                self.port_about: dict[str, Any] = self.port.receive()
+            else:
+                self.port = Worker("port", pair, port, timeout=timeout)
+            self.reference_about: dict[str, Any] = self.reference.receive()
+            if isinstance(self.port, Worker):
+                self.port_about = self.port.receive()
+        except BaseException:
+            self.close()
+            raise
+        self._facts: dict[str, ModelFacts] = {}
+        self._trained: dict[str, dict[str, np.ndarray]] = {}
+        self._images: np.ndarray | None = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End both sides' processes."""
+        self.reference.close()
+        if self.port is not None:
+            self.port.close()
+
+    def has(self, entry: str) -> bool:
+        """Whether both sides declare ``entry``."""
+        return entry in self.reference_about["entries"] and entry in self.port_about["entries"]
+
+    def lacking(self, entry: str) -> str | None:
+        """Which side lacks ``entry``, in words, or None."""
+        missing = [
+            side
+            for side, about in (("reference", self.reference_about), ("port", self.port_about))
+            if entry not in about["entries"]
+        ]
+        return f"the {' and the '.join(missing)} declare no {entry}" if missing else None
+
+    def both_support(self, option: str) -> bool:
+        """Whether both sides' samplers take the optional argument ``option``."""
+        return bool(self.reference_about[option] and self.port_about[option])
+
+    @property
+    def draws_architectures(self) -> bool:
+        """Whether both sides build networks from settings."""
+        return self.pair.architectures is not None and bool(
+            self.reference_about["takes_settings"] and self.port_about["takes_settings"]
+        )
+
+    def facts(self, settings: Settings) -> ModelFacts:
+        """Weights and shapes of the reference's model, asked once."""
+        key = json.dumps(settings, sort_keys=True)
+        if key not in self._facts:
+            about = self.reference.ask("weights", settings=None if settings is None else dict(settings))
+            height, width, channels = about["image_shape"]
+            self._facts[key] = ModelFacts(
+                names=tuple(about["names"]),
+                shapes=tuple(tuple(shape) for shape in about["shapes"]),
+                feature_maps={name: tuple(shape) for name, shape in about["feature_maps"].items()},
+                image_shape=(height, width, channels),
+            )
+        return self._facts[key]
+
+    def trained_weights(self, name: str) -> dict[str, np.ndarray]:
+        """The pair's weights called ``name``, in the reference's order.
+
+        Raises:
+            BadFile: missing, cut short or altered. BadCall: they are not the reference model's;
+                the names that are missing, extra or of another shape are listed.
+        """
+        if name not in self._trained:
+            path = self.root / self.pair.weights[name]
+            arrays, _ = archive.load(path)
+            facts = self.facts(None)
+            expected = dict(zip(facts.names, facts.shapes, strict=True))
+            check_weights({n: a.shape for n, a in arrays.items()}, expected, str(path))
+            self._trained[name] = {n: np.asarray(arrays[n], np.float32) for n in facts.names}
+        return self._trained[name]
+
+    def real_images(self) -> np.ndarray | None:
+        """The pair's real images, (N, H, W, C) float32, or None if it declares none."""
+        if self._images is None and self.pair.images is not None:
+            images = np.asarray(specs.entry(self.pair.images)())
+            check_images(images, "the pair's images", within=self.pair.image_range)
+            if images.shape[1:] != self.facts(None).image_shape:
+                raise BadCall(
+                    f"the pair's images have shape {images.shape[1:]}, the reference takes "
+                    f"{self.facts(None).image_shape}"
+                )
+            self._images = images
+        return self._images
+
+    def ask_both(
+        self,
+        method: str,
+        case: Case,
+        *,
+        reference: Mapping[str, Any] | None = None,
+        port: Mapping[str, Any] | None = None,
+    ) -> tuple[Trace, Trace | PortFailed]:
+        """The same question to both sides at once; they work in parallel.
+
+        A port that fails is an answer like another; a reference that fails raises.
+        """
+        data = case.to_bytes()
+        failure = self._send_port(method, data, dict(port or {}))
+        self.reference.send(method, case=data, **dict(reference or {}))
+        try:
+            port_answer = failure or self._receive_port(lambda b: Trace.from_bytes(b, "the port"))
+        finally:
+            answer = Trace.from_bytes(self.reference.receive(), "the reference")
+        return answer, port_answer
+
+    def ask_port(self, method: str, **arguments: Any) -> Any:
+        """A question to the port alone; a PortFailed is returned, not raised."""
+        case = arguments.pop("case", None)
+        data = case.to_bytes() if isinstance(case, Case) else case
+        failure = self._send_port(method, data, arguments)
+        return failure or self._receive_port(lambda value: value)
+
+    def _send_port(self, method: str, case: bytes | None, options: dict[str, Any]) -> PortFailed | None:
+        assert self.port is not None
+        if case is not None:
+            options["case"] = case
+        try:
+            self.port.send(method, **options)
+        except PortFailed:
+            try:
+                self._restart_port()
+                self.port.send(method, **options)
+            except PortFailed as error:
+                return error
+        return None
+
+    def _receive_port(self, read: Callable[[Any], Any]) -> Any:
+        assert self.port is not None
+        try:
+            return read(self.port.receive())
+        except PortFailed as error:
+            return error
+
+    def _restart_port(self) -> None:
+        """A port that died or hung is started afresh for the next question."""
+        self.port = Worker("port", self.pair_spec, **self._port_arguments)
+        self.port_about = self.port.receive()
+
+    def environment(self) -> dict[str, str]:
+        """Versions and settings that decide last bits, of both sides."""
+        about = dict(self.reference.ask("environment"))
+        port = self.ask_port("environment")
+        return about | (port if isinstance(port, dict) else {})

@@ -1,0 +1,288 @@
+"""What a worker does with a side, whichever the framework.
+
+The framework's own part (``parity.torch_side``, ``parity.tensorflow_side``) says how to build a
+network, load weights, evaluate and sample; this class asks those questions in both precisions, on
+moved copies for the noise floor, and puts the answers into one trace.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from parity import specs
+from parity.cases import Case
+from parity.declarations import ENTRIES, Pair, Side
+from parity.errors import BadCall
+from parity.floor import floors_of, moved_copies
+from parity.randomness import SharedRandomness, host_generators_seeded
+from parity.signatures import BoundSampler, bind
+from parity.traces import PRECISIONS, Trace
+
+Arrays = dict[str, np.ndarray]
+
+
+class SideRunner(abc.ABC):
+    """Answers observables for one side.
+
+    Args:
+        side: the declaration.
+        pair: for ``settings``; None if ``model()`` takes none.
+    """
+
+    def __init__(self, side: Side, pair: Pair | None) -> None:
+        self.side = side
+        self._settings_type = None
+        if pair is not None and pair.settings is not None:
+            self._settings_type = specs.entry(pair.settings)
+        self._models: dict[tuple[str, str], Any] = {}
+        self._sampler: BoundSampler | None = None
+
+    # What the framework's part provides.
+
+    @abc.abstractmethod
+    def precision(self, precision: str) -> contextlib.AbstractContextManager[None]:
+        """Make ``precision`` the framework's default."""
+
+    @abc.abstractmethod
+    def prepared(self, model: Any, precision: str) -> Any:
+        """A model fresh from the user's ``model()``, in ``precision``, proven to be so."""
+
+    @abc.abstractmethod
+    def load(self, model: Any, case: Case, weights: Mapping[str, np.ndarray]) -> None:
+        """Put canonical weights into the model, all of them or, on error, none."""
+
+    @abc.abstractmethod
+    def evaluate(self, model: Any, images: np.ndarray) -> Arrays:
+        """``energies`` (B,) and ``energy_gradients`` (B, H, W, C)."""
+
+    @abc.abstractmethod
+    def activations(self, model: Any, images: np.ndarray) -> Arrays:
+        """``activations/<layer>``: what each layer with weights computes, before its activation."""
+
+    @abc.abstractmethod
+    def sample(
+        self, model: Any, case: Case, images: np.ndarray, steps: int, every_step: bool
+    ) -> np.ndarray:
+        """(steps, B, H, W, C) with ``every_step``, else (1, B, H, W, C)."""
+
+    @abc.abstractmethod
+    def intercepted(
+        self, model: Any, randomness: SharedRandomness, precision: str, notes: dict[str, Any]
+    ) -> contextlib.AbstractContextManager[None]:
+        """Serve shared randomness, count the network's evaluations, and note what escapes."""
+
+    @abc.abstractmethod
+    def preprocessed(self, images: np.ndarray) -> np.ndarray:
+        """``preprocess(images)`` in canonical layout."""
+
+    @abc.abstractmethod
+    def seed(self, seed: int) -> None:
+        """Seed the framework's own generators."""
+
+    @abc.abstractmethod
+    def environment(self) -> dict[str, str]:
+        """Versions and settings that decide last bits."""
+
+    @abc.abstractmethod
+    def weights(self, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The reference's weights: ``names``, ``shapes``, ``feature_maps``, and ``image_shape``."""
+
+    @abc.abstractmethod
+    def clip_bounds(self, case: Case) -> dict[str, float]:
+        """How large a part of the elements each clip of the sampler changed."""
+
+    @abc.abstractmethod
+    def initial_weights(
+        self, settings: Mapping[str, Any] | None, seeds: list[int], shapes: Mapping[str, list[int]]
+    ) -> Arrays:
+        """Each weight as freshly built, canonical, one per seed along a new first axis.
+
+        ``shapes`` are the reference's weights in order, by which a port's are named.
+        """
+
+    def state(self, case: Case) -> list[dict[str, str]]:
+        """What ``generate_samples`` leaves behind; only a port is asked."""
+        raise BadCall(f"a {self.side.framework} side keeps no state to restore")
+
+    # What every side answers.
+
+    def describe(self) -> dict[str, Any]:
+        """Which entries there are and what they can do; runs nothing of the user's."""
+        entries = [name for name in ENTRIES if getattr(self.side, name) is not None]
+        about: dict[str, Any] = {
+            "framework": self.side.framework,
+            "layout": self.side.layout,
+            "entries": entries,
+            "takes_settings": self._takes_settings(),
+            "gradient_clip": False,
+            "return_every_step": False,
+        }
+        if "generate_samples" in entries:
+            about["gradient_clip"] = self.sampler_entry.supports("gradient_clip")
+            about["return_every_step"] = self.sampler_entry.supports("return_every_step")
+        return about
+
+    def network(
+        self,
+        case: Case,
+        *,
+        copies: int = 0,
+        activations: bool = True,
+        subsets: Sequence[Sequence[int]] = (),
+    ) -> Trace:
+        """Energies, gradients and activations of the case's images, in both precisions.
+
+        Args:
+            copies: moved copies for the noise floor; 0 leaves it out.
+            subsets: indices of images to evaluate once more as batches of their own; answered as
+                ``energies@0``, ``energy_gradients@0`` and so on.
+        """
+        arrays: dict[str, Arrays] = {}
+        floors: dict[str, Arrays] = {}
+        notes: dict[str, Any] = {}
+        for precision in PRECISIONS:
+            with self._ready(case, precision, notes) as model:
+                images = case.images.astype(precision)
+
+                def answer(model: Any, images: np.ndarray) -> Arrays:
+                    found = self.evaluate(model, images)
+                    return found | (self.activations(model, images) if activations else {})
+
+                own = answer(model, images)
+                if copies:
+                    moved_answers = []
+                    for weights, moved_images in moved_copies(case, precision, copies):
+                        self.load(model, case, weights)
+                        moved_answers.append(answer(model, moved_images))
+                    floors[precision] = floors_of(own, moved_answers, precision)
+                    self.load(model, case, case.weights)
+                for number, subset in enumerate(subsets):
+                    part = self.evaluate(model, images[list(subset)])
+                    own |= {f"{name}@{number}": array for name, array in part.items()}
+                arrays[precision] = own
+        return Trace(arrays, floors, notes=notes)
+
+    def samples(self, case: Case, *, copies: int = 0) -> Trace:
+        """The trajectory of the case's images under shared noise, in both precisions.
+
+        A sampler that cannot return every step is run once for each number of steps.
+        """
+        if case.sampler is None:
+            raise BadCall("the case calls no sampler: it has no 'sampler' arguments")
+        arrays: dict[str, Arrays] = {}
+        floors: dict[str, Arrays] = {}
+        notes: dict[str, Any] = {}
+        draws: tuple[Any, ...] = ()
+        for precision in PRECISIONS:
+            with self._ready(case, precision, notes) as model:
+                images = case.images.astype(precision)
+                samples, randomness = self._trajectory(model, case, images, precision, notes)
+                arrays[precision] = {"samples": samples}
+                draws = tuple(randomness.log)  # of float32, the last
+                if copies:
+                    moved_answers = []
+                    for weights, moved_images in moved_copies(case, precision, copies):
+                        self.load(model, case, weights)
+                        again, _ = self._trajectory(model, case, moved_images, precision, {})
+                        moved_answers.append({"samples": again})
+                    floors[precision] = floors_of(
+                        arrays[precision], moved_answers, precision, by_step=("samples",)
+                    )
+                    self.load(model, case, case.weights)
+        return Trace(arrays, floors, draws, notes)
+
+    def _trajectory(
+        self, model: Any, case: Case, images: np.ndarray, precision: str, notes: dict[str, Any]
+    ) -> tuple[np.ndarray, SharedRandomness]:
+        assert case.sampler is not None
+        steps = case.sampler.steps
+        every = self.sampler_entry.supports("return_every_step")
+        runs = [steps] if every else range(1, steps + 1)
+        parts = []
+        for n_steps in runs:
+            randomness = SharedRandomness(case.key, self.side.layout)
+            with (
+                host_generators_seeded(case.key),
+                self.intercepted(model, randomness, precision, notes),
+            ):
+                parts.append(self.sample(model, case, images, n_steps, every))
+        return np.concatenate(parts), randomness
+
+    def unintercepted_samples(self, case: Case, seed: int) -> np.ndarray:
+        """(steps, B, H, W, C) float32, with the framework's own noise.
+
+        A sampler that cannot return every step is run step by step.
+        """
+        assert case.sampler is not None
+        with self.precision("float32"):
+            model = self._model(case.settings, "float32")
+            self.load(model, case, case.weights)
+            self.seed(seed)
+            if self.sampler_entry.supports("return_every_step"):
+                return self.sample(model, case, case.images, case.sampler.steps, True)
+            states = [case.images]
+            for _ in range(case.sampler.steps):
+                states.append(self.sample(model, case, states[-1], 1, False)[0])
+            return np.stack(states[1:])
+
+    def preprocess(self, images: np.ndarray) -> Trace:
+        """``preprocess(images)`` in both precisions, as ``preprocessed``."""
+        arrays: dict[str, Arrays] = {}
+        for precision in PRECISIONS:
+            with self.precision(precision):
+                arrays[precision] = {"preprocessed": self.preprocessed(images)}
+        return Trace(arrays)
+
+    @property
+    def sampler_entry(self) -> BoundSampler:
+        """The bound ``generate_samples``."""
+        if self._sampler is None:
+            if self.side.generate_samples is None:
+                raise BadCall("this side declares no generate_samples")
+            self._sampler = bind(self.side.generate_samples)
+        return self._sampler
+
+    @contextlib.contextmanager
+    def _ready(self, case: Case, precision: str, notes: dict[str, Any]) -> Iterator[Any]:
+        with self.precision(precision):
+            model = self._model(case.settings, precision)
+            self.load(model, case, case.weights)
+            yield model
+
+    def _model(self, settings: Mapping[str, Any] | None, precision: str) -> Any:
+        """The model of these settings, built once per precision; call under :meth:`precision`."""
+        key = (repr(settings), precision)
+        if key not in self._models:
+            if len(self._models) >= 64:  # random architectures come and go
+                self._models.pop(next(iter(self._models)))
+            self._models[key] = self.prepared(self.build(settings), precision)
+        return self._models[key]
+
+    def build(self, settings: Mapping[str, Any] | None) -> Any:
+        """A fresh model from the user's ``model()``, or ``model(settings)``."""
+        if self.side.model is None:
+            raise BadCall("this side declares no model")
+        function = specs.entry(self.side.model)
+        if settings is None or not self._takes_settings():
+            return function()
+        assert self._settings_type is not None
+        return function(self._settings_type.from_dict(settings))
+
+    def _takes_settings(self) -> bool:
+        if self._settings_type is None or self.side.model is None:
+            return False
+        parameters = inspect.signature(specs.entry(self.side.model)).parameters
+        return next(iter(parameters), None) == "settings"
+
+
+def as_scores(scores: np.ndarray, batch: int, sign: int) -> np.ndarray:
+    """(B, 1) or (B,) to energies (B,); any other shape is left for the comparison to report."""
+    if scores.shape == (batch, 1):
+        scores = scores[:, 0]
+    return np.ascontiguousarray(scores * sign if sign != 1 else scores)

@@ -1,0 +1,95 @@
+"""Hypothesis strategies for the recipes of cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import hypothesis
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from parity import specs
+from parity.cases import SamplerCall
+from parity.recipes import IMAGE_KINDS, Recipe, WeightsRecipe
+from parity.session import Session, Settings
+
+KEYS = st.integers(0, 2**31 - 1)
+
+
+def architectures(session: Session, n: int, seed: int) -> list[Settings]:
+    """``n`` architectures of the pair's, drawn once so that each is built once.
+
+    The published one is not among them. Empty if either side builds only that one.
+    """
+    if not session.draws_architectures or n == 0:
+        return []
+    found: list[Settings] = []
+    strategy = specs.entry(session.pair.architectures)()
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=n,
+        database=None,
+        deadline=None,
+        phases=[hypothesis.Phase.generate],
+    )
+    @hypothesis.given(strategy)
+    def collect(settings: Settings) -> None:
+        found.append(settings)
+
+    collect()
+    return found
+
+
+@st.composite
+def networks(
+    draw: DrawFn,
+    session: Session,
+    pool: Sequence[Settings] = (),
+    *,
+    max_batch: int = 8,
+    sampler: SearchStrategy[SamplerCall] | None = None,
+    scales: Sequence[float] = (0.5, 1.0, 2.0, 3.0),
+) -> Recipe:
+    """Recipes over published and drawn architectures, trained and random weights, all images.
+
+    Args:
+        session: supplies what trained weights and real images there are.
+        pool: drawn architectures to choose from besides the published one.
+        max_batch: the largest batch; 1 is drawn too, though reductions are invisible there.
+        sampler: draws the sampler's arguments; None for cases of the network alone.
+        scales: weights' scale in units of Glorot's limit.
+    """
+    settings = draw(st.sampled_from([None, *pool])) if pool else None
+    trained = sorted(session.pair.weights) if settings is None else []
+    name = draw(st.sampled_from([None, *trained])) if trained else None
+    weights = WeightsRecipe(trained=name)
+    if name is None:
+        weights = WeightsRecipe(scale=draw(st.sampled_from(list(scales))), seed=draw(KEYS))
+    has_real = settings is None and session.pair.images is not None
+    kinds = IMAGE_KINDS if has_real else [k for k in IMAGE_KINDS if k not in ("real", "mixture")]
+    return Recipe(
+        weights=weights,
+        images=draw(st.sampled_from(list(kinds))),
+        batch=draw(st.integers(1, max_batch)),
+        key=draw(KEYS),
+        settings=settings,
+        sampler=None if sampler is None else draw(sampler),
+    )
+
+
+@st.composite
+def sampler_calls(draw: DrawFn, session: Session, *, max_steps: int = 12) -> SamplerCall:
+    """Arguments of ``generate_samples``: step sizes and noise over three decades, clips that bind.
+
+    ``gradient_clip`` is drawn where both sides take it, and otherwise left to their defaults.
+    """
+    clip = None
+    if session.both_support("gradient_clip"):
+        clip = draw(st.sampled_from([None, 0.001, 0.01, 0.03, 0.3]))
+    return SamplerCall(
+        steps=draw(st.integers(1, max_steps)),
+        step_size=draw(st.sampled_from([0.1, 1.0, 3.0, 10.0, 40.0])),
+        noise=draw(st.sampled_from([0.0, 0.001, 0.005, 0.05, 0.3])),
+        gradient_clip=clip,
+    )

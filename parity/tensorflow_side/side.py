@@ -1,0 +1,264 @@
+"""The TensorFlow side: how to build, load, evaluate and sample there."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from parity import layouts, specs
+from parity.cases import Case
+from parity.declarations import Pair, Side
+from parity.errors import BadCall
+from parity.randomness import SharedRandomness
+from parity.side_runner import Arrays, SideRunner, as_scores
+from parity.tensorflow_side.precision import assert_dtypes, precision
+from parity.tensorflow_side.randomness import intercepted
+from parity.weights import check_weights
+
+
+class TensorFlowRunner(SideRunner):
+    """Answers observables for a :class:`parity.TensorFlowSide`."""
+
+    def __init__(self, side: Side, pair: Pair | None) -> None:
+        super().__init__(side, pair)
+        self._seen_inputs: list[np.ndarray] | None = None
+
+    def precision(self, name: str) -> contextlib.AbstractContextManager[None]:
+        return precision(name)
+
+    def prepared(self, model: keras.Model, name: str) -> keras.Model:
+        if not isinstance(model, keras.Model):
+            raise TypeError(f"model() must return a keras.Model, got {type(model).__name__}")
+        if not model.built:
+            raise BadCall(
+                f"{type(model).__name__} is not built; call it once, or build it, inside model()"
+            )
+        assert_dtypes(model, name)
+        return model
+
+    def load(self, model: keras.Model, case: Case, weights: Mapping[str, np.ndarray]) -> None:
+        variables = {variable.path: variable for variable in model.weights}
+        check_weights(
+            {name: array.shape for name, array in weights.items()},
+            {path: tuple(variable.shape) for path, variable in variables.items()},
+            "the case",
+        )
+        for name, array in weights.items():
+            variables[name].assign(array)
+
+    def evaluate(self, model: keras.Model, images: np.ndarray) -> Arrays:
+        x = tf.constant(self._laid_out(images))
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            scores = model(x)
+        gradients = tape.gradient(scores, x)
+        if gradients is None:
+            gradients = tf.zeros_like(x)
+        return {
+            "energies": as_scores(scores.numpy(), len(images), self.side.energy_sign),
+            "energy_gradients": layouts.images_to_canonical(
+                gradients.numpy() * self.side.energy_sign, self.side.layout
+            ),
+        }
+
+    def activations(self, model: keras.Model, images: np.ndarray) -> Arrays:
+        outputs: Arrays = {}
+        with contextlib.ExitStack() as stack:
+            for layer in flat_layers(model):
+                if layer.weights:
+                    stack.enter_context(_recording(layer, outputs))
+            model(tf.constant(self._laid_out(images)))
+        return outputs
+
+    def sample(
+        self, model: keras.Model, case: Case, images: np.ndarray, steps: int, every_step: bool
+    ) -> np.ndarray:
+        assert case.sampler is not None
+        result = self.sampler_entry(
+            model=model,
+            images=tf.constant(self._laid_out(images)),
+            steps=steps,
+            step_size=case.sampler.step_size,
+            noise=case.sampler.noise,
+            gradient_clip=case.sampler.gradient_clip,
+            return_every_step=True if every_step else None,
+        )
+        if isinstance(result, (list, tuple)):
+            result = tf.stack(result)
+        array = layouts.images_to_canonical(tf.convert_to_tensor(result).numpy(), self.side.layout)
+        return array if every_step else array[np.newaxis]
+
+    @contextlib.contextmanager
+    def intercepted(
+        self,
+        model: keras.Model,
+        randomness: SharedRandomness,
+        precision: str,
+        notes: dict[str, Any],
+    ) -> Iterator[None]:
+        def count(*_: Any) -> None:
+            randomness.evaluations += 1
+
+        with intercepted(randomness), on_call(model, count):
+            yield
+
+    def clip_bounds(self, case: Case) -> dict[str, float]:
+        """How large a part of the elements each clip of the sampler changed, 0 to 1.
+
+        ``noise_clip`` and ``update_clip`` are read off the images at which the network was
+        evaluated and off the samples: a clipped element lies exactly on the limit.
+        ``gradient_clip`` from the gradients at those images.
+        """
+        assert case.sampler is not None
+        seen: list[np.ndarray] = []
+        notes: dict[str, Any] = {}
+        with self._ready(case, "float64", notes) as model:
+            randomness = SharedRandomness(case.key, self.side.layout)
+            with (
+                self.intercepted(model, randomness, "float64", notes),
+                on_call(model, lambda images: seen.append(np.asarray(images))),
+            ):
+                every = self.sampler_entry.supports("return_every_step")
+                samples = self.sample(
+                    model, case, case.images.astype("float64"), case.sampler.steps, every
+                )
+            evaluated = layouts.images_to_canonical(np.concatenate(seen), self.side.layout)
+            gradients = self.evaluate(model, evaluated)["energy_gradients"]
+        clip = case.sampler.gradient_clip or self._default_gradient_clip()
+        return {
+            "noise_clip": _share(np.abs(evaluated) == 1.0),
+            "gradient_clip": _share(np.abs(gradients) > clip) if clip is not None else 0.0,
+            "update_clip": _share(np.abs(samples) == 1.0),
+        }
+
+    def _default_gradient_clip(self) -> float | None:
+        bound = self.sampler_entry
+        if not bound.supports("gradient_clip"):
+            return None
+        name = bound.names["gradient_clip"]
+        default = inspect.signature(bound.function).parameters[name].default
+        return float(default) if isinstance(default, (int, float)) else None
+
+    def weights(self, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+        with self.precision("float32"):
+            model = self._model(settings, "float32")
+        return {
+            "names": [variable.path for variable in model.weights],
+            "shapes": [[int(n) for n in variable.shape] for variable in model.weights],
+            "feature_maps": feature_maps(model),
+            "image_shape": [int(n) for n in model.inputs[0].shape[1:]],
+        }
+
+    def initial_weights(
+        self, settings: Mapping[str, Any] | None, seeds: list[int], shapes: Mapping[str, list[int]]
+    ) -> Arrays:
+        drawn = []
+        with self.precision("float32"):
+            for seed in seeds:
+                self.seed(seed)
+                model = self.build(settings)
+                drawn.append({variable.path: variable.numpy() for variable in model.weights})
+        return {name: np.stack([weights[name] for weights in drawn]) for name in drawn[0]}
+
+    def preprocessed(self, images: np.ndarray) -> np.ndarray:
+        result = specs.entry(self.side.preprocess)(images)
+        array = tf.convert_to_tensor(result).numpy()
+        return layouts.images_to_canonical(array, self.side.layout)
+
+    def seed(self, seed: int) -> None:
+        keras.utils.set_random_seed(seed % 2**32)
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "tensorflow_threads": str(tf.config.threading.get_intra_op_parallelism_threads()),
+        }
+
+    def _laid_out(self, images: np.ndarray) -> np.ndarray:
+        return layouts.images_from_canonical(images, self.side.layout)
+
+
+def flat_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """The model's own layers, nested models opened."""
+    return [layer for layer in model._flatten_layers(include_self=False, recursive=True)]
+
+
+def feature_maps(model: keras.Model) -> dict[str, list[int]]:
+    """For each dense kernel that follows a Flatten: the (H, W, C) that is flattened."""
+    found: dict[str, list[int]] = {}
+    flattened: list[int] | None = None
+    for layer in flat_layers(model):
+        if isinstance(layer, keras.layers.Flatten):
+            shape = layer.input.shape[1:]
+            flattened = [int(n) for n in shape] if len(shape) == 3 else None
+        elif isinstance(layer, keras.layers.Dense) and flattened is not None:
+            found[layer.kernel.path] = flattened
+            flattened = None
+    return found
+
+
+@contextlib.contextmanager
+def on_call(model: keras.Model, tell: Callable[..., None]) -> Iterator[None]:
+    """Call ``tell(images)`` before each evaluation of the model."""
+    call = model.call
+
+    def telling(images: Any, *args: Any, **kwargs: Any) -> Any:
+        tell(images)
+        return call(images, *args, **kwargs)
+
+    had = model.__dict__.get("call")
+    object.__setattr__(model, "call", telling)
+    try:
+        yield
+    finally:
+        if had is None:
+            object.__delattr__(model, "call")
+        else:
+            object.__setattr__(model, "call", had)
+
+
+@contextlib.contextmanager
+def _recording(layer: keras.layers.Layer, outputs: Arrays) -> Iterator[None]:
+    """Record what ``layer`` computes before its activation, under its path, each call numbered."""
+
+    def record(value: Any) -> None:
+        name = f"activations/{layer.path}"
+        number = 1 + sum(key == name or key.startswith(f"{name}#") for key in outputs)
+        outputs[name if number == 1 else f"{name}#{number}"] = np.asarray(value)
+
+    if getattr(layer, "activation", None) is not None:
+        activation = layer.activation
+
+        def recording(value: Any) -> Any:
+            record(value)
+            return activation(value)
+
+        layer.activation = recording
+        try:
+            yield
+        finally:
+            layer.activation = activation
+        return
+    call = layer.call
+
+    def recording_call(*args: Any, **kwargs: Any) -> Any:
+        value = call(*args, **kwargs)
+        record(value)
+        return value
+
+    object.__setattr__(layer, "call", recording_call)
+    try:
+        yield
+    finally:
+        object.__delattr__(layer, "call")
+
+
+def _share(condition: np.ndarray) -> float:
+    return float(condition.mean()) if condition.size else 0.0

@@ -1,0 +1,256 @@
+"""The PyTorch side: how to build, load, evaluate and sample there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from parity import layouts, specs
+from parity.cases import Case
+from parity.declarations import Pair, Side, TorchSide
+from parity.errors import BadCall
+from parity.randomness import SharedRandomness
+from parity.side_runner import Arrays, SideRunner, as_scores
+from parity.torch_side.capture import Capture
+from parity.torch_side.dispatch import Interception
+from parity.torch_side.state import findings
+from parity.weights import CannotMatch, Match, Parameter, Weight, match
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
+
+
+class TorchRunner(SideRunner):
+    """Answers observables for a :class:`parity.TorchSide`."""
+
+    def __init__(self, side: Side, pair: Pair | None) -> None:
+        super().__init__(side, pair)
+        assert isinstance(side, TorchSide)
+        self.torch_side = side
+        self._matches: dict[int, list[Match]] = {}
+
+    @contextlib.contextmanager
+    def precision(self, precision: str) -> Iterator[None]:
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(DTYPES[precision])
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
+
+    def prepared(self, model: nn.Module, precision: str) -> nn.Module:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model() must return a torch.nn.Module, got {type(model).__name__}")
+        return model.to(DTYPES[precision])
+
+    def load(self, model: nn.Module, case: Case, weights: Mapping[str, np.ndarray]) -> None:
+        tensors = state(model)
+        if id(model) not in self._matches:
+            shapes = [Weight(name, array.shape) for name, array in weights.items()]
+            self._matches[id(model)] = match(
+                shapes, parameters(model), self.torch_side.weights
+            )
+        with torch.no_grad():
+            for found in self._matches[id(model)]:
+                array = weights[found.weight]
+                if self.torch_side.flatten == "NCHW" and found.weight in case.feature_maps:
+                    feature_map = case.feature_maps[found.weight]
+                    array = layouts.rows_flattened_channels_first(array, feature_map)
+                array = layouts.weight_to_torch(array, found.kind)
+                tensors[found.parameter].copy_(torch.from_numpy(array))
+
+    def evaluate(self, model: nn.Module, images: np.ndarray) -> Arrays:
+        model.eval()
+        x = self._tensor(images).requires_grad_()
+        scores = model(x)
+        (gradients,) = torch.autograd.grad(scores.sum() * self.side.energy_sign, x)
+        return {
+            "energies": as_scores(_numpy(scores), len(images), self.side.energy_sign),
+            "energy_gradients": layouts.images_to_canonical(_numpy(gradients), self.side.layout),
+        }
+
+    def activations(self, model: nn.Module, images: np.ndarray) -> Arrays:
+        tensors = state(model)
+        layers = {
+            tensors[found.parameter]: Weight(found.weight, ()).layer
+            for found in self._matches[id(model)]
+        }
+        model.eval()
+        with torch.no_grad(), Capture(layers) as capture:
+            model(self._tensor(images))
+        return {
+            f"activations/{layer}": layouts.images_to_canonical(_numpy(output), self.side.layout)
+            for layer, output in capture.outputs.items()
+        }
+
+    def sample(
+        self, model: nn.Module, case: Case, images: np.ndarray, steps: int, every_step: bool
+    ) -> np.ndarray:
+        model.train()  # as a fresh module is; the sampler sees to the mode it needs
+        assert case.sampler is not None
+        result = self.call_sampler(model, case, self._tensor(images), steps, every_step)
+        return self.samples_to_canonical(result, every_step)
+
+    def call_sampler(
+        self, model: nn.Module, case: Case, images: Tensor, steps: int, every_step: bool
+    ) -> Any:
+        """The user's ``generate_samples`` on tensors of this side's layout."""
+        assert case.sampler is not None
+        return self.sampler_entry(
+            model=model,
+            images=images,
+            steps=steps,
+            step_size=case.sampler.step_size,
+            noise=case.sampler.noise,
+            gradient_clip=case.sampler.gradient_clip,
+            return_every_step=True if every_step else None,
+        )
+
+    def samples_to_canonical(self, result: Any, every_step: bool) -> np.ndarray:
+        """A sampler's result, a tensor or a list of one per step, as (steps, B, H, W, C)."""
+        if isinstance(result, (list, tuple)):
+            result = torch.stack([torch.as_tensor(part) for part in result])
+        array = _numpy(torch.as_tensor(result))
+        array = layouts.images_to_canonical(array, self.side.layout)
+        return array if every_step else array[np.newaxis]
+
+    @contextlib.contextmanager
+    def intercepted(
+        self,
+        model: nn.Module,
+        randomness: SharedRandomness,
+        precision: str,
+        notes: dict[str, Any],
+    ) -> Iterator[None]:
+        interception = Interception(randomness=randomness, promote=precision == "float64")
+        with interception, counted(model, randomness):
+            yield
+        if interception.not_float64:
+            notes["not_float64"] = sorted({*notes.get("not_float64", ()), *interception.not_float64})
+
+    def preprocessed(self, images: np.ndarray) -> np.ndarray:
+        result = specs.entry(self.side.preprocess)(images)
+        return layouts.images_to_canonical(_numpy(torch.as_tensor(result)), self.side.layout)
+
+    def seed(self, seed: int) -> None:
+        torch.manual_seed(seed)
+
+    def weights(self, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+        raise BadCall("a PyTorch side as the reference is not supported: give a TensorFlowSide")
+
+    def clip_bounds(self, case: Case) -> dict[str, float]:
+        raise BadCall("clip statistics are taken on the reference")
+
+    def initial_weights(
+        self, settings: Mapping[str, Any] | None, seeds: list[int], shapes: Mapping[str, list[int]]
+    ) -> Arrays:
+        drawn = []
+        with self.precision("float32"):
+            for seed in seeds:
+                self.seed(seed)
+                model = self.build(settings)
+                wanted = [Weight(name, tuple(shape)) for name, shape in shapes.items()]
+                matches = match(wanted, parameters(model), self.torch_side.weights)
+                drawn.append(canonical_weights(model, matches))
+        return {name: np.stack([weights[name] for weights in drawn]) for name in drawn[0]}
+
+    def state(self, case: Case) -> list[dict[str, str]]:
+        """What ``generate_samples`` leaves behind (``parity.torch_side.state``)."""
+        with self._ready(case, "float32", {}) as model:
+
+            def call(images: Tensor, steps: int, every_step: bool) -> Any:
+                return self.call_sampler(model, case, images, steps, every_step)
+
+            try:
+                return findings(
+                    case,
+                    self._tensor(case.images),
+                    model,
+                    call,
+                    self.side.layout,
+                    every_step=self.sampler_entry.supports("return_every_step"),
+                    caller_modes=self.torch_side.caller_modes,
+                )
+            finally:
+                self._models.clear()  # whatever the port did to this model stays with it
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "torch": torch.__version__,
+            "torch_threads": str(torch.get_num_threads()),
+            "torch_cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        }
+
+    def _tensor(self, images: np.ndarray) -> Tensor:
+        """Images in this side's layout, with standard strides.
+
+        A transposed channels-last array of one channel would keep its strides while claiming to be
+        contiguous, and a port that uses ``view`` would raise through the harness's fault.
+        """
+        return torch.from_numpy(layouts.images_from_canonical(images, self.side.layout).copy())
+
+
+def parameters(model: nn.Module) -> list[Parameter]:
+    """Parameters and floating buffers, in order of registration, each with its owner's layout."""
+    return [
+        Parameter(name, tuple(tensor.shape), _kind(model, name)) for name, tensor in state(model).items()
+    ]
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    """What a checkpoint holds of the model, shared tensors once."""
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if tensor.is_floating_point() and id(tensor) not in seen:
+            seen.add(id(tensor))
+            found[name] = tensor
+    return found
+
+
+def canonical_weights(model: nn.Module, matches: list[Match]) -> Arrays:
+    """The model's weights under the reference's names in canonical layout."""
+    tensors = state(model)
+    return {
+        found.weight: layouts.weight_from_torch(_numpy(tensors[found.parameter]), found.kind)
+        for found in matches
+    }
+
+
+@contextlib.contextmanager
+def counted(model: nn.Module, randomness: SharedRandomness) -> Iterator[None]:
+    """Count calls of ``model`` or ``model.forward`` in ``randomness.evaluations``."""
+    forward = model.forward
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        randomness.evaluations += 1
+        return forward(*args, **kwargs)
+
+    model.__dict__["forward"] = counting
+    try:
+        yield
+    finally:
+        del model.__dict__["forward"]
+
+
+def _kind(model: nn.Module, name: str) -> str | None:
+    owner_name, _, own_name = name.rpartition(".")
+    owner = model.get_submodule(owner_name)
+    if own_name == "weight" and isinstance(owner, nn.modules.conv._ConvTransposeNd):
+        return "transposed_convolution"
+    if own_name == "weight" and isinstance(owner, nn.modules.conv._ConvNd):
+        return "convolution"
+    if own_name == "weight" and isinstance(owner, nn.Linear):
+        return "dense"
+    return None if isinstance(getattr(owner, own_name), nn.Parameter) else "as_is"
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return np.array(tensor.detach().cpu().numpy())
+
+
+__all__ = ["CannotMatch", "TorchRunner", "canonical_weights", "counted", "parameters", "state"]

@@ -1,0 +1,62 @@
+"""The loop that runs in a side's own process: one request at a time, until the channel closes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Any
+
+from parity.errors import BadCall, MissingPackage, ParityError
+
+
+def serve(channel: Any) -> None:
+    """Answer requests ``(method, arguments)`` with ``("ok", value)`` or ``("error", ...)``."""
+    start = channel.receive()
+    _redirect_last_words(start["last_words"])
+    for folder in reversed(start["path"]):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+    handler: Any = None
+    channel.send(("ok", None))
+    for method, arguments in channel:
+        try:
+            if method == "open":
+                from parity.requests import open_side
+
+                handler = open_side(**arguments)
+                value = handler.describe()
+            else:
+                value = getattr(handler, method)(**arguments)
+        except BaseException as error:
+            channel.send(("error", describe_error(error)))
+        else:
+            channel.send(("ok", value))
+
+
+def describe_error(error: BaseException) -> dict[str, str]:
+    """What the parent needs to say of an exception: kind, message, and the user's traceback."""
+    kind = "raised"
+    if isinstance(error, MissingPackage):
+        kind = "missing"
+    elif isinstance(error, BadCall):
+        kind = "bad call"
+    elif isinstance(error, ParityError):
+        kind = "own words"
+    return {
+        "kind": kind,
+        "type": type(error).__name__,
+        "message": str(error),
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+def _redirect_last_words(path: str) -> None:
+    """Send stderr to a file, so that the parent can quote what a dying process said."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(handle, 2)
+    os.close(handle)
+
+
+if __name__ == "__channelexec__":
+    serve(channel)  # type: ignore[name-defined]  # noqa: F821  # execnet puts it there

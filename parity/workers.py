@@ -1,0 +1,193 @@
+"""Each side in a process of its own, seen from the parent.
+
+TensorFlow and CUDA builds of PyTorch crash each other when they share a process (tensorflow issue
+124205, pytorch issue 93884), and a side that hangs or dies must not take the verdict with it.
+Workers are execnet gateways, the engine under pytest-xdist.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import execnet
+
+from parity.errors import BadCall, MissingPackage, ParityError, PortFailed, ReferenceFailed
+
+#: Set before either framework is imported. One thread a side: the two run at the same time, and
+#: sums in a fixed order make one seed give one report. oneDNN is off because TensorFlow 2.21
+#: corrupts its heap there on convolutions whose kernel is smaller than their stride.
+ENVIRONMENT = {
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+}
+
+DEFAULT_TIMEOUT = 120.0
+
+
+class Worker:
+    """A side that can be asked things.
+
+    Args:
+        role: "reference" or "port"; decides whose fault a failure is.
+        pair: SPEC of the pair.
+        spec: SPEC of a declaration that replaces the pair's own.
+        timeout: seconds after which an unanswered request counts as hung.
+        python: interpreter of another environment; this one by default.
+    """
+
+    def __init__(
+        self,
+        role: str,
+        pair: str,
+        spec: str | None = None,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        python: str | None = None,
+    ) -> None:
+        self.role, self.pair, self.spec = role, pair, spec
+        self.timeout = timeout
+        self._python = python or sys.executable
+        self._pending: str | None = None
+        self._dead: ParityError | None = None
+        self._start()
+        self.send("open", pair=pair, role=role, spec=spec)
+
+    def _start(self) -> None:
+        handle, self._last_words = tempfile.mkstemp(prefix="parity-worker-", suffix=".log")
+        os.close(handle)
+        settings = "//".join(f"env:{name}={value}" for name, value in ENVIRONMENT.items())
+        self._group = execnet.Group()
+        self._gateway = self._group.makegateway(f"popen//python={self._python}//{settings}")
+        import parity.worker
+
+        self._channel = self._gateway.remote_exec(parity.worker)
+        path = [str(Path.cwd()), *(folder for folder in sys.path if folder)]
+        self._channel.send({"last_words": self._last_words, "path": path})
+        self._pending = "start"
+        self.receive()
+
+    def ask(self, method: str, **arguments: Any) -> Any:
+        """Send a request and wait for its answer."""
+        self.send(method, **arguments)
+        return self.receive()
+
+    def send(self, method: str, **arguments: Any) -> None:
+        """Send a request; the answer is taken with :meth:`receive`, so that both sides can work."""
+        if self._dead is not None:
+            raise self._dead
+        if self._pending is not None:
+            raise RuntimeError(f"the {self.role} has not answered {self._pending!r} yet")
+        try:
+            self._channel.send((method, arguments))
+        except OSError as error:
+            raise self._died() from error
+        self._pending = method
+
+    def receive(self) -> Any:
+        """The answer to the last request.
+
+        Raises:
+            PortFailed, ReferenceFailed: it raised, hung or died, by role, with its last words.
+            BadCall: what it was given is wrong.
+            MissingPackage: its framework is not installed.
+        """
+        method, self._pending = self._pending, None
+        try:
+            status, value = self._channel.receive(timeout=self.timeout)
+        except self._channel.TimeoutError:
+            self._dead = self._failed(
+                f"the {self.role} did not answer {method!r} within {self.timeout:g} s and was stopped"
+            )
+            self.close()
+            raise self._dead from None
+        except (EOFError, self._channel.RemoteError, OSError) as error:
+            raise self._died() from error
+        if status == "ok":
+            return value
+        kinds = {"bad call": BadCall, "missing": MissingPackage}
+        if value["kind"] in kinds:
+            raise kinds[value["kind"]](value["message"])
+        if value["kind"] == "own words":
+            raise self._failed(value["message"])
+        raise self._failed(
+            f"the {self.role} raised {value['type']}: {value['message']}", value["traceback"]
+        )
+
+    def close(self) -> None:
+        """End the process, however it is."""
+        self._dead = self._dead or self._failed(f"the {self.role}'s worker is closed")
+        self._group.terminate(timeout=1.0)
+        with contextlib.suppress(OSError):
+            os.unlink(self._last_words)
+
+    def _died(self) -> ParityError:
+        words = ""
+        with contextlib.suppress(OSError):
+            words = Path(self._last_words).read_text(errors="replace").strip()
+        last = "\n".join(words.splitlines()[-12:])
+        self._dead = self._failed(
+            f"the {self.role}'s process died" + (f"; its last words:\n{last}" if last else "")
+        )
+        self.close()
+        return self._dead
+
+    def _failed(self, message: str, traceback: str = "") -> ParityError:
+        kind = PortFailed if self.role == "port" else ReferenceFailed
+        error = kind(message)
+        error.add_note(traceback)
+        return error
+
+
+class InProcess:
+    """The port in this very process, for a debugger; otherwise as :class:`Worker`."""
+
+    def __init__(self, role: str, pair: str, spec: str | None = None) -> None:
+        from parity.requests import open_side
+
+        self.role = role
+        self._requests = open_side(pair, role, spec)
+        self._answer: Any = self._requests.describe()
+
+    def ask(self, method: str, **arguments: Any) -> Any:
+        self.send(method, **arguments)
+        return self.receive()
+
+    def send(self, method: str, **arguments: Any) -> None:
+        try:
+            self._answer = getattr(self._requests, method)(**arguments)
+        except ParityError as error:
+            self._answer = error
+        except Exception as error:
+            failed = PortFailed(f"the port raised {type(error).__name__}: {error}")
+            failed.__cause__ = error
+            self._answer = failed
+
+    def receive(self) -> Any:
+        answer, self._answer = self._answer, None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+@contextlib.contextmanager
+def closing(*workers: Worker | InProcess) -> Iterator[None]:
+    """Close every worker at the end."""
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.close()
