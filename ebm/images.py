@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import zipfile
+import io
 import zlib
 from pathlib import Path
 
@@ -58,17 +58,20 @@ def read_idx(path: Path | str) -> np.ndarray:
     expected = start + dtype.itemsize * int(np.prod(shape, dtype=object))
     if len(data) != expected:
         raise ValueError(
-            f"{path} has {len(data)} bytes, but its header announces shape {shape}: {expected} bytes"
+            f"{path} has {len(data)} bytes, its header announces shape {shape}: {expected} bytes"
         )
     values = np.frombuffer(data, dtype, offset=start).reshape(shape)
     return values.astype(dtype.newbyteorder("="))
 
 
 def _from_npz(path: Path) -> np.ndarray:
+    data = path.read_bytes()
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if "images" not in arrays:
-                raise ValueError(f"{path} has no array 'images', only {sorted(arrays)}")
-            return np.asarray(arrays["images"])
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{path} is not a whole .npz file: {error}") from error
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            names = sorted(arrays)
+            images = np.asarray(arrays["images"]) if "images" in names else None
+    except Exception as error:  # NumPy, zipfile and zlib raise a dozen types for damaged bytes
+        raise ValueError(f"{path} is not a whole .npz file of plain arrays: {error}") from error
+    if images is None:
+        raise ValueError(f"{path} has no array 'images', only {names}")
+    return images

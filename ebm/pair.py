@@ -53,7 +53,7 @@ reference = parity.TensorFlowSide(
     make_optimizer="reference_tf.training:make_optimizer",
     replay_buffer="reference_tf.replay_buffer:ReplayBuffer",
     preprocess="reference_tf.images:preprocess",
-    validate="reference_tf.training:test_step",
+    validate="reference_tf.training:validate",
 )
 
 port = parity.TorchSide(
@@ -63,7 +63,7 @@ port = parity.TorchSide(
     make_optimizer="port_torch.training:make_optimizer",
     replay_buffer="port_torch.replay_buffer:ReplayBuffer",
     preprocess="port_torch.images:preprocess",
-    validate="port_torch.training:test_step",
+    validate="port_torch.training:validate",
 )
 
 pair = parity.Pair(

@@ -9,10 +9,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any, Literal
 
-ACTIVATIONS = ("elu", "gelu", "leaky_relu", "linear", "relu", "sigmoid", "softplus", "swish", "tanh")
+ACTIVATIONS = (
+    "elu",
+    "gelu",
+    "leaky_relu",
+    "linear",
+    "relu",
+    "sigmoid",
+    "softplus",
+    "swish",
+    "tanh",
+)
 
 
 def _positive_int(name: str, value: object) -> None:
@@ -35,16 +46,28 @@ def _finite(
     at_most: float = math.inf,
     exclusive: bool = False,
 ) -> None:
-    ok = isinstance(value, (int, float)) and math.isfinite(value) and at_least <= value <= at_most
+    ok = (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and abs(value) <= sys.float_info.max  # neither NaN nor infinite, nor an int beyond floats
+        and at_least <= value <= at_most
+    )
     if not ok or (exclusive and value == at_least):
         relation = "above" if exclusive else "of at least"
         upper = "" if at_most == math.inf else f" and at most {at_most}"
-        raise ValueError(f"{name} must be a finite number {relation} {at_least}{upper}, got {value!r}")
+        raise ValueError(
+            f"{name} must be a finite number {relation} {at_least}{upper}, got {value!r}"
+        )
 
 
 def _known_activation(name: object) -> None:
     if name not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
+
+
+def _layers(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, tuple) or not all(isinstance(layer, kind) for layer in value):
+        raise ValueError(f"{name} must be a tuple of {kind.__name__}, got {value!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +138,8 @@ class Settings:
         counts = "height width channels steps buffer_size batch_size epochs"
         for name in counts.split():
             _positive_int(name, getattr(self, name))
+        _layers("convolutions", self.convolutions, ConvLayer)
+        _layers("dense", self.dense, DenseLayer)
         for name in ("step_size", "gradient_clip", "learning_rate"):
             _finite(name, getattr(self, name), at_least=0.0, exclusive=True)
         for name in ("noise", "alpha"):
@@ -142,16 +167,30 @@ class Settings:
         """The inverse of :meth:`to_dict`; an unknown name raises ValueError naming it."""
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
-            raise ValueError(f"unknown settings {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-        values = dict(values)
-        if "convolutions" in values:
-            values["convolutions"] = tuple(
-                ConvLayer(**{**layer, "kernel": tuple(layer["kernel"]), "stride": tuple(layer["stride"])})
-                for layer in values["convolutions"]
+            raise ValueError(
+                f"unknown settings {', '.join(unknown)}; known: {', '.join(sorted(known))}"
             )
-        if "dense" in values:
-            values["dense"] = tuple(DenseLayer(**layer) for layer in values["dense"])
+        values = dict(values)
+        for name, kind in (("convolutions", ConvLayer), ("dense", DenseLayer)):
+            if name in values:
+                values[name] = _layers_from(name, values[name], kind)
         return cls(**values)
+
+
+def _layers_from(name: str, value: object, kind: type) -> tuple[Any, ...]:
+    """Layers as :meth:`Settings.to_dict` writes them; ValueError naming what is amiss."""
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{name} must be a list of layers, got {value!r}")
+    layers = []
+    for layer in value:
+        if not isinstance(layer, Mapping):
+            raise ValueError(f"{name} must hold one mapping for each layer, got {layer!r}")
+        pairs = {k: tuple(v) if isinstance(v, list) else v for k, v in layer.items()}
+        try:
+            layers.append(kind(**pairs))
+        except TypeError as error:  # a field is missing, or one too many: the message names it
+            raise ValueError(f"{name} cannot hold {layer!r}: {error}") from error
+    return tuple(layers)
 
 
 PUBLISHED = Settings()

@@ -65,7 +65,8 @@ class ReferenceRun:
         if threads:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(1)
-        from reference_tf import energy_model, images as preprocessing, replay_buffer, training
+        from reference_tf import energy_model, replay_buffer, training
+        from reference_tf import images as preprocessing
 
         self.tf, self.training = tf, training
         self.settings, self.seed = settings, seed
@@ -117,7 +118,7 @@ class ReferenceRun:
                 sums[name] = sums.get(name, 0.0) + float(value)
             advance()
         figures = {name: total / len(starts) for name, total in sums.items()}
-        held_out = self.training.test_step(self.score, self.held_out, self.settings)
+        held_out = self.training.validate(self.score, self.held_out, self.settings)
         figures["validation_contrastive_divergence"] = float(held_out["contrastive_divergence"])
         return figures
 
@@ -180,7 +181,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Train the reference energy model and write its weights as safetensors.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--images", type=Path, help="IDX or .npz file instead of the bundled digits")
+    parser.add_argument(
+        "--images", type=Path, help="IDX or .npz file instead of the bundled digits"
+    )
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")

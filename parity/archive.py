@@ -42,7 +42,8 @@ def digest(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> str:
 def to_bytes(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> bytes:
     """The file's bytes: the same for the same content."""
     contiguous = {
-        name: np.ascontiguousarray(arrays[name]).reshape(arrays[name].shape) for name in sorted(arrays)
+        name: np.ascontiguousarray(arrays[name]).reshape(arrays[name].shape)
+        for name in sorted(arrays)
     }
     body = json.dumps(
         {"about": dict(about), "digest": digest(contiguous, about)}, sort_keys=True, allow_nan=False

@@ -115,7 +115,9 @@ class Case:
     @classmethod
     def _from_content(cls, arrays: archive.Arrays, about: Mapping[str, Any], name: str) -> Case:
         if about.get("kind") != "case":
-            raise BadFile(f"{name} holds a {about.get('kind', 'file of another program')}, not a case")
+            raise BadFile(
+                f"{name} holds a {about.get('kind', 'file of another program')}, not a case"
+            )
         if about.get("schema") != SCHEMA:
             raise BadFile(f"{name} has schema {about.get('schema')}; this version reads {SCHEMA}")
         sampler = about["sampler"]

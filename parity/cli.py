@@ -189,8 +189,8 @@ def _doctor_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     parser = commands.add_parser(
         "doctor",
         help="what is installed, how the sides will run, and whether the oracle holds here",
-        description="Say what is installed and how the sides run, prove that the float64 oracle and "
-        "the shared randomness hold here, and measure residuals over random correct cases.",
+        description="Say what is installed and how the sides run, prove that the float64 oracle "
+        "and the shared randomness hold here, and measure residuals over random correct cases.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -217,7 +217,9 @@ def _side_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--port", metavar="SPEC", help="replace the pair's port")
     parser.add_argument("--reference", metavar="SPEC", help="replace the pair's reference")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="what is drawn (default 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="what is drawn (default 0)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument(
         "--timeout",

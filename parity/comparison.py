@@ -163,7 +163,8 @@ def compare(
     error32 = floor32 = None
     bitwise = bool(np.array_equal(port64, truth))
     if compares_float32:
-        assert port32 is not None and reference.float32 is not None
+        assert port32 is not None
+        assert reference.float32 is not None
         error32 = float(np.abs(port32.astype(np.float64) - truth).max())
         own = float(np.abs(reference.float32.astype(np.float64) - truth).max())
         floor32 = max(own, reference.floor32 or 0.0)

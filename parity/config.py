@@ -67,7 +67,13 @@ def load_config(folder: Path) -> Config:
 
 
 def _waiver(entry: Any, path: Path) -> Waiver:
-    types = {"check": str, "where": str, "max_residual": (int, float), "reason": str, "expires": object}
+    types = {
+        "check": str,
+        "where": str,
+        "max_residual": (int, float),
+        "reason": str,
+        "expires": object,
+    }
     if not isinstance(entry, dict) or set(entry) != set(types):
         raise BadCall(
             f"{path}: each entry of [tool.parity] accept has {', '.join(types)}; got {entry!r}"

@@ -130,7 +130,7 @@ class Pair:
         reference: right by definition.
         port: claims to equal it.
         name: what reports call the pair.
-        settings: a class with ``from_dict``, for ``model(settings)``; None if ``model()`` takes none.
+        settings: a class with ``from_dict``, for ``model(settings)``; None for ``model()``.
         architectures: ``architectures()`` -> Hypothesis strategy of settings as plain dicts.
         images: ``images()`` -> (N, H, W, C) float32, real images as the network takes them.
         weights: name -> path of trained weights in canonical layout, relative to the project.

@@ -242,7 +242,8 @@ def _plant(rng: np.random.Generator, reference: Trace, port: Trace, measured: Me
     if precision == "float64":
         bound = FLOAT64_FLOORS * answer.floor64
     else:
-        assert answer.float32 is not None and answer.floor32 is not None
+        assert answer.float32 is not None
+        assert answer.floor32 is not None
         own = float(np.abs(answer.float32.astype(np.float64) - answer.float64).max())
         bound = SINGLE_RATIO * max(own, answer.floor32)
     if bound == 0:
@@ -279,7 +280,16 @@ def _table(measured: Measured) -> Table:
         box=None, pad_edge=False, title="residual / floor (float64), and error ratio (float32)"
     )
     table.add_column("observable")
-    for heading in ("arrays", "exactly 0", "median", "99 %", "largest", "ratio 99 %", "largest", "pooled"):
+    for heading in (
+        "arrays",
+        "exactly 0",
+        "median",
+        "99 %",
+        "largest",
+        "ratio 99 %",
+        "largest",
+        "pooled",
+    ):
         table.add_column(heading, justify="right")
     for name, values in measured.floors.items():
         ratios = measured.ratios.get(name, [0.0])

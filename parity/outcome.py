@@ -82,7 +82,9 @@ class CheckResult:
     @property
     def first_bad(self) -> Outcome | None:
         """The first outcome that is not green."""
-        bad = (o for o in self.outcomes if not o.verdict.green and o.verdict is not Verdict.UNCHECKED)
+        bad = (
+            o for o in self.outcomes if not o.verdict.green and o.verdict is not Verdict.UNCHECKED
+        )
         return next(bad, None)
 
 

@@ -1,4 +1,4 @@
-"""How much each profile checks: quick for a person who waits, ci for a gate, nightly for the rest."""
+"""How much each profile checks: quick for a person who waits, ci for a gate, nightly beyond."""
 
 from __future__ import annotations
 

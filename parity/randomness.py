@@ -144,7 +144,10 @@ def compared(log: Sequence[Draw]) -> list[Draw]:
         if draw.count == 0 or (draw.scalar and draw.family == "integers"):
             continue
         last = merged[-1] if merged else None
-        if last is not None and dataclasses.replace(draw, count=last.count, scalar=last.scalar) == last:
+        if (
+            last is not None
+            and dataclasses.replace(draw, count=last.count, scalar=last.scalar) == last
+        ):
             merged[-1] = dataclasses.replace(last, count=last.count + draw.count)
         else:
             merged.append(dataclasses.replace(draw, scalar=False))

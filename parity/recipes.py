@@ -67,7 +67,9 @@ def make_weights(session: Session, facts: ModelFacts, recipe: Recipe) -> dict[st
     """Float32 weights in the reference's order."""
     if recipe.weights.trained is not None:
         if recipe.settings is not None:
-            raise BadCall("trained weights belong to the published architecture, not to a drawn one")
+            raise BadCall(
+                "trained weights belong to the published architecture, not to a drawn one"
+            )
         return session.trained_weights(recipe.weights.trained)
     rng = generator(recipe.weights.seed, "weights")
     return {

@@ -141,8 +141,9 @@ def notes(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 def bound_in_words(floor: float) -> str:
     """Where the float64 bound comes from, for messages."""
     return (
-        f"{FLOAT64_FLOORS * floor:.3g} = {FLOAT64_FLOORS:g} x the noise floor {floor:.3g}, measured "
-        "on the reference with every input, weight and bias moved by one unit in the last place"
+        f"{FLOAT64_FLOORS * floor:.3g} = {FLOAT64_FLOORS:g} x the noise floor {floor:.3g}, "
+        "measured on the reference with every input, weight and bias moved by one "
+        "unit in the last place"
     )
 
 

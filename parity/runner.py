@@ -1,8 +1,8 @@
 """Running every property of a pair over generated cases.
 
-A property is a claim over recipes: a Hypothesis strategy draws them, a function of ``parity.checks``
-asks both sides, and the outcomes of all cases are pooled per check. Cases that must always be
-there (trained weights, sixty steps, clips that bind) come first, before any that are drawn.
+A property is a claim over recipes: a Hypothesis strategy draws them, a function of
+``parity.checks`` asks both sides, and the outcomes of all cases are pooled per check. Cases that
+must always be there (trained weights, sixty steps, clips that bind) come before any drawn ones.
 """
 
 from __future__ import annotations
@@ -133,7 +133,9 @@ def _properties(session: Session, profile: Profile, seed: int) -> list[Property]
         calls = strategies.sampler_calls(session, max_steps=profile.max_steps)
         drawn = strategies.networks(session, pool_of, max_batch=4, sampler=calls)
         fixed = _published_trajectories(session)
-        for number, recipe in enumerate(drawn_recipes(drawn, profile.trajectories, seed + 2, fixed)):
+        for number, recipe in enumerate(
+            drawn_recipes(drawn, profile.trajectories, seed + 2, fixed)
+        ):
             case = make_case(session, recipe)
             yield sampler.check_sampler(session, case, twice=number == 0)
 
@@ -175,7 +177,11 @@ def _properties(session: Session, profile: Profile, seed: int) -> list[Property]
             profile.networks,
         ),
         Property(
-            "independence of the batch", ("batch_independence",), ("model",), batches, profile.batches
+            "independence of the batch",
+            ("batch_independence",),
+            ("model",),
+            batches,
+            profile.batches,
         ),
         Property(
             "Langevin trajectories",
@@ -185,7 +191,9 @@ def _properties(session: Session, profile: Profile, seed: int) -> list[Property]
             profile.trajectories + len(_published_trajectories(session)),
         ),
         Property("the sampler's own noise", ("noise_distribution",), both, noises, profile.noises),
-        Property("what the sampler leaves behind", ("state_restored",), both, states, profile.states),
+        Property(
+            "what the sampler leaves behind", ("state_restored",), both, states, profile.states
+        ),
         Property("preprocessing", ("preprocessing",), ("preprocess",), preprocessings, 1),
         Property(
             "fresh weights",
@@ -270,7 +278,11 @@ def _published_trajectories(session: Session) -> list[Recipe]:
     return [
         Recipe(weights=calm, images=start, batch=3, key=60, sampler=published),
         Recipe(
-            weights=WeightsRecipe(scale=3.0, seed=2), images="outside", batch=3, key=6, sampler=lively
+            weights=WeightsRecipe(scale=3.0, seed=2),
+            images="outside",
+            batch=3,
+            key=6,
+            sampler=lively,
         ),
     ]
 

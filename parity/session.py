@@ -121,7 +121,9 @@ class Session:
         """Weights and shapes of the reference's model, asked once."""
         key = json.dumps(settings, sort_keys=True)
         if key not in self._facts:
-            about = self.reference.ask("weights", settings=None if settings is None else dict(settings))
+            about = self.reference.ask(
+                "weights", settings=None if settings is None else dict(settings)
+            )
             height, width, channels = about["image_shape"]
             self._facts[key] = ModelFacts(
                 names=tuple(about["names"]),
@@ -188,7 +190,9 @@ class Session:
         failure = self._send_port(method, data, arguments)
         return failure or self._receive_port(lambda value: value)
 
-    def _send_port(self, method: str, case: bytes | None, options: dict[str, Any]) -> PortFailed | None:
+    def _send_port(
+        self, method: str, case: bytes | None, options: dict[str, Any]
+    ) -> PortFailed | None:
         assert self.port is not None
         if case is not None:
             options["case"] = case

@@ -22,21 +22,67 @@ OPTIONAL = ("gradient_clip", "return_every_step")
 NAMES = {
     "model": ("model", "net", "network", "energy_model", "score_model", "ebm", "score_fn", "f"),
     "images": (
-        "images inp_imgs inp_images input_imgs input_images imgs inputs x x0 x_init init start "
-        "initial samples init_samples initial_images img inp"
-    ).split(),
-    "steps": ("steps n_steps num_steps nsteps n_iter num_iters iterations k langevin_steps").split(),
-    "step_size": ("step_size stepsize step lr eta langevin_step_size step_lr").split(),
+        "images",
+        "inp_imgs",
+        "inp_images",
+        "input_imgs",
+        "input_images",
+        "imgs",
+        "inputs",
+        "x",
+        "x0",
+        "x_init",
+        "init",
+        "start",
+        "initial",
+        "samples",
+        "init_samples",
+        "initial_images",
+        "img",
+        "inp",
+    ),
+    "steps": (
+        "steps",
+        "n_steps",
+        "num_steps",
+        "nsteps",
+        "n_iter",
+        "num_iters",
+        "iterations",
+        "k",
+        "langevin_steps",
+    ),
+    "step_size": ("step_size", "stepsize", "step", "lr", "eta", "langevin_step_size", "step_lr"),
     "noise": (
-        "noise noise_scale noise_std noise_stddev sigma std stddev noise_level langevin_noise"
-    ).split(),
+        "noise",
+        "noise_scale",
+        "noise_std",
+        "noise_stddev",
+        "sigma",
+        "std",
+        "stddev",
+        "noise_level",
+        "langevin_noise",
+    ),
     "gradient_clip": (
-        "gradient_clip grad_clip clip_grad clip_gradients gradient_clipping clip_grads"
-    ).split(),
+        "gradient_clip",
+        "grad_clip",
+        "clip_grad",
+        "clip_gradients",
+        "gradient_clipping",
+        "clip_grads",
+    ),
     "return_every_step": (
-        "return_every_step return_img_per_step return_imgs_per_step return_images_per_step "
-        "return_steps return_all return_trajectory every_step return_all_steps"
-    ).split(),
+        "return_every_step",
+        "return_img_per_step",
+        "return_imgs_per_step",
+        "return_images_per_step",
+        "return_steps",
+        "return_all",
+        "return_trajectory",
+        "every_step",
+        "return_all_steps",
+    ),
 }
 
 

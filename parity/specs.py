@@ -28,7 +28,9 @@ def resolve(spec: str, default_attribute: str) -> Any:
         DoesNotImport: with the user's own traceback first, then one line that names the SPEC.
     """
     if not isinstance(spec, str) or not spec.strip():
-        raise BadCall(f"a SPEC is 'module:attribute' or 'path/to/file.py[:attribute]', got {spec!r}")
+        raise BadCall(
+            f"a SPEC is 'module:attribute' or 'path/to/file.py[:attribute]', got {spec!r}"
+        )
     place, _, attribute = spec.rpartition(":") if ":" in spec else (spec, "", "")
     if place.endswith(".py") or (not attribute and spec.endswith(".py")):
         module = _from_file(spec, Path(place))
@@ -67,7 +69,8 @@ def _from_file(spec: str, path: Path) -> ModuleType:
         raise DoesNotImport(f"{path} does not exist (from SPEC {spec!r})")
     name = f"parity_spec_{path.stem}"
     module_spec = importlib.util.spec_from_file_location(name, path)
-    assert module_spec is not None and module_spec.loader is not None
+    assert module_spec is not None
+    assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[name] = module
     folder = str(path.resolve().parent)
@@ -87,4 +90,6 @@ def _does_not_import(spec: str, error: Exception) -> DoesNotImport:
     users = [f for f in frames if f.filename not in own and "importlib" not in f.filename]
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(users)]
     lines += traceback.format_exception_only(error)
-    return DoesNotImport(f"{''.join(lines)}{spec!r} does not import: {type(error).__name__}: {error}")
+    return DoesNotImport(
+        f"{''.join(lines)}{spec!r} does not import: {type(error).__name__}: {error}"
+    )

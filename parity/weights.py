@@ -53,7 +53,9 @@ class CannotMatch(PortFailed):
 
 
 def match(
-    weights: Sequence[Weight], parameters: Sequence[Parameter], declared: Mapping[str, str] | None = None
+    weights: Sequence[Weight],
+    parameters: Sequence[Parameter],
+    declared: Mapping[str, str] | None = None,
 ) -> list[Match]:
     """Pair every weight with one parameter.
 
@@ -91,7 +93,8 @@ def _check_declared(
     if wrong:
         raise CannotMatch(
             f"TorchSide(weights=...) names {', '.join(wrong)}; the port has "
-            f"{', '.join(sorted(known_parameters))}; the reference has {', '.join(sorted(known_weights))}"
+            f"{', '.join(sorted(known_parameters))}; the reference has "
+            + ", ".join(sorted(known_weights))
         )
 
 
@@ -133,8 +136,8 @@ def _difference(weights: Sequence[Weight], parameters: Sequence[Parameter]) -> s
     left = [p for p in parameters if not any(_kind(w, p) for w in weights)]
     right = [w for w in weights if not any(_kind(w, p) for p in parameters)]
     lines = [
-        f"the port has {len(parameters)} parameters, the reference {len(weights)} weights, and they "
-        "cannot be matched by order and shape:"
+        f"the port has {len(parameters)} parameters, the reference {len(weights)} weights, and "
+        "they cannot be matched by order and shape:"
     ]
     lines += [f"  {w.name} {w.shape} of the reference: nothing in the port fits" for w in right]
     lines += [f"  {p.name} {p.shape} of the port: nothing in the reference fits" for p in left]

@@ -107,7 +107,7 @@ class Worker:
             status, value = self._channel.receive(timeout=self.timeout)
         except self._channel.TimeoutError:
             self._dead = self._failed(
-                f"the {self.role} did not answer {method!r} within {self.timeout:g} s and was stopped"
+                f"the {self.role} did not answer {method!r} within {self.timeout:g} s: stopped"
             )
             self.close()
             raise self._dead from None

@@ -87,7 +87,7 @@ class SameConv2d(nn.Conv2d):
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after an axis of ``size`` under SAME; none when kernel < stride allows it."""
+    """Zeros before and after an axis of ``size`` under SAME padding."""
     out = -(-size // stride)
     total = max((out - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2

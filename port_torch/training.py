@@ -1,4 +1,4 @@
-"""One training step and one test step, by contrastive divergence.
+"""One training step and one validation step, by contrastive divergence.
 
 The loss pulls the scores of real images up and those of samples down; a small regulariser on the
 squared scores keeps them from drifting off (Du & Mordatch 2019, section 3.3).
@@ -45,7 +45,7 @@ def train_step(
 
 
 @torch.no_grad()
-def test_step(
+def validate(
     model: Callable[[Tensor], Tensor], real: Tensor, settings: Settings = PUBLISHED
 ) -> dict[str, Tensor]:
     """The same figures without an update: real images as they are, against uniform noise."""
@@ -74,6 +74,3 @@ def _losses(
         "real_score": real_score,
         "fake_score": fake_score,
     }
-
-
-test_step.__test__ = False  # type: ignore[attr-defined]  # not a pytest test

@@ -1,4 +1,4 @@
-"""One training step and one test step, by contrastive divergence.
+"""One training step and one validation step, by contrastive divergence.
 
 The loss pulls the scores of real images up and those of samples down; a small regulariser on the
 squared scores keeps them from drifting off (Du & Mordatch 2019, section 3.3).
@@ -15,7 +15,9 @@ from ebm.settings import PUBLISHED, Settings
 from reference_tf.replay_buffer import ReplayBuffer, uniform_images
 
 
-def make_optimizer(model: keras.Model, settings: Settings = PUBLISHED) -> keras.optimizers.Optimizer:
+def make_optimizer(
+    model: keras.Model, settings: Settings = PUBLISHED
+) -> keras.optimizers.Optimizer:
     """Adam as published: the learning rate given, everything else Keras's default."""
     optimizer = keras.optimizers.Adam(learning_rate=settings.learning_rate)
     optimizer.build(model.trainable_variables)
@@ -51,7 +53,7 @@ def train_step(
     return losses
 
 
-def test_step(
+def validate(
     model: Callable[[tf.Tensor], tf.Tensor], real: tf.Tensor, settings: Settings = PUBLISHED
 ) -> dict[str, tf.Tensor]:
     """The same figures without an update: real images as they are, against uniform noise."""
@@ -81,6 +83,3 @@ def _losses(
         "real_score": real_score,
         "fake_score": fake_score,
     }
-
-
-test_step.__test__ = False  # type: ignore[attr-defined]  # not a pytest test

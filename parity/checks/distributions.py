@@ -34,9 +34,7 @@ def check_noise(session: Session, case: Case) -> list[Outcome]:
     samples = archive.from_bytes(data, "the port")[0]["samples"].astype(np.float64)
     steps = np.diff(samples, axis=0, prepend=case.images[np.newaxis].astype(np.float64))
     findings = noise_findings(steps, case.sampler.noise)
-    reference_data = session.reference.ask(
-        "unintercepted_samples", case=case.to_bytes(), seed=seed
-    )
+    reference_data = session.reference.ask("unintercepted_samples", case=case.to_bytes(), seed=seed)
     reference = archive.from_bytes(reference_data, "the reference")[0]["samples"]
     p_value = float(stats.ks_2samp(samples[0].ravel(), reference[0].ravel()).pvalue)
     if p_value < SIGNIFICANCE:
@@ -65,8 +63,8 @@ def noise_findings(noise: np.ndarray, sigma: float) -> list[str]:
     p_value = float(stats.kstest(values, "norm", args=(0.0, sigma)).pvalue)
     if p_value < SIGNIFICANCE:
         found.append(
-            f"the noise is not N(0, {sigma:g}): {values.size} values have mean {values.mean():.3g} and "
-            f"standard deviation {values.std():.6g} (Kolmogorov-Smirnov, p = {p_value:.2g})"
+            f"the noise is not N(0, {sigma:g}): {values.size} values have mean {values.mean():.3g} "
+            f"and standard deviation {values.std():.6g} (Kolmogorov-Smirnov, p = {p_value:.2g})"
         )
     pairs = {
         "steps": (noise[:-1], noise[1:]),

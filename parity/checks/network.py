@@ -101,7 +101,11 @@ def reference_answer(reference: Trace, name: str) -> Answer:
 def oracle_trouble(port: Trace) -> str | None:
     """Why the port's float64 run is none, naming the operations, or None."""
     operations = port.notes.get("not_float64")
-    return f"in a float64 run the port computes in float32 at {', '.join(operations)}" if operations else None
+    return (
+        f"in a float64 run the port computes in float32 at {', '.join(operations)}"
+        if operations
+        else None
+    )
 
 
 def failed(check: str, case: Case | None, error: PortFailed) -> Outcome:

@@ -25,9 +25,7 @@ def check_preprocessing(session: Session, images: np.ndarray) -> list[Outcome]:
         return [failed("preprocessing", None, port_data)]
     port = Trace.from_bytes(port_data, "the port")
     truth, truth32 = (reference.arrays[p]["preprocessed"] for p in ("float64", "float32"))
-    floors = [
-        float(np.finfo(array.dtype).eps * greatest(array)) for array in (truth, truth32)
-    ]
+    floors = [float(np.finfo(array.dtype).eps * greatest(array)) for array in (truth, truth32)]
     comparison = compare(
         "preprocessed",
         Answer(truth, floors[0], truth32, floors[1]),

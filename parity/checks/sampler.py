@@ -63,9 +63,7 @@ def _free_running(session: Session, case: Case, reference: Trace, port: Trace) -
     ours, ours32 = port.array("float64", "samples"), port.array("float32", "samples")
     if ours is None or ours.shape != truth.shape:
         answer = Answer(truth, float(floors.max()))
-        return Outcome(
-            "samples_free_running", (compare("samples", answer, ours, None),), case
-        )
+        return Outcome("samples_free_running", (compare("samples", answer, ours, None),), case)
     comparisons = []
     for step in range(horizon):
         in_float32 = step < horizon32 and ours32 is not None and ours32.shape == truth.shape
@@ -164,7 +162,8 @@ def _draw_log(case: Case, reference: Trace, port: Trace) -> Outcome:
 def _shown(draw: Draw | None) -> str:
     if draw is None:
         return "nothing"
-    return f"{draw.count} {draw.family} ({draw.dtype}) after {draw.position} evaluations of the network"
+    where = f"after {draw.position} evaluations of the network"
+    return f"{draw.count} {draw.family} ({draw.dtype}) {where}"
 
 
 def _escaped(session: Session, case: Case, reference: Trace, port: Trace) -> Outcome:

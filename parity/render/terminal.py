@@ -70,14 +70,14 @@ def _table(report: Report) -> Table:
 
 
 def _notes(report: Report) -> Iterator[str]:
-    yield "residual and floor: float64, relative to the largest reference element; at most 64 floors"
-    yield "error ratio: the port's float32 error over the reference's own; at most 4 pooled, 16 each"
+    yield "residual, floor: float64, relative to the largest reference element; 64 floors allowed"
+    yield "error ratio: the port's float32 error over the reference's; 4 pooled, 16 each allowed"
     for check in report.checks:
         found = notes(check.outcomes)
         if "longest_horizon" in found:
             yield (
-                f"free-running: {found['steps_within_horizon']} of {found['steps']} steps lie within "
-                f"the horizon, the longest is {found['longest_horizon']} steps"
+                f"free-running: {found['steps_within_horizon']} of {found['steps']} steps lie "
+                f"within the horizon, the longest is {found['longest_horizon']} steps"
             )
         bound = {k.removesuffix("_bound"): v for k, v in found.items() if k.endswith("_bound")}
         if bound:
@@ -100,7 +100,9 @@ def _print_failure(check: CheckResult, report: Report, console: Console) -> None
     if bad is not None and bad.problem is None:
         lines += list(_numbers(bad))
     if outcome is not None:
-        n_bad = sum(not o.verdict.green and o.verdict is not Verdict.UNCHECKED for o in check.outcomes)
+        n_bad = sum(
+            not o.verdict.green and o.verdict is not Verdict.UNCHECKED for o in check.outcomes
+        )
         lines.append(f"{n_bad} of {len(check.outcomes)} cases; the first: {_origin(outcome)}")
         if outcome.traceback:
             lines += outcome.traceback.strip().splitlines()[-8:]
@@ -115,13 +117,14 @@ def _numbers(bad: Comparison) -> Iterator[str]:
     if bad.worst is not None:
         index = ", ".join(map(str, bad.worst.index))
         yield (
-            f"worst at [{index}]: reference {bad.worst.reference:.17g}, port {bad.worst.port:.17g}, "
-            f"difference {bad.residual:.3g}"
+            f"worst at [{index}]: reference {bad.worst.reference:.17g}, port {bad.worst.port:.17g}"
+            f", difference {bad.residual:.3g}"
         )
     if bad.verdict is Verdict.IMPRECISE and bad.error_ratio is not None:
         yield (
-            f"float64 agrees; in float32 the port's error {bad.error32:.3g} is {bad.error_ratio:.1f} "
-            f"times the reference's own {bad.floor32:.3g} ({SINGLE_RATIO:g} allowed in one case)"
+            f"float64 agrees; in float32 the port's error {bad.error32:.3g} is "
+            f"{bad.error_ratio:.1f} times the reference's own {bad.floor32:.3g} "
+            f"({SINGLE_RATIO:g} allowed in one case)"
         )
     else:
         yield f"allowed: {bound_in_words(bad.floor)}"
@@ -153,7 +156,9 @@ def _command(check: CheckResult, report: Report) -> str:
     for option, spec in (("--port", report.port), ("--reference", report.reference)):
         if spec is not None:
             parts.append(f"{option} {spec}")
-    return " ".join([*parts, f"--profile {report.profile} --seed {report.seed} --only {check.name}"])
+    return " ".join(
+        [*parts, f"--profile {report.profile} --seed {report.seed} --only {check.name}"]
+    )
 
 
 @contextlib.contextmanager

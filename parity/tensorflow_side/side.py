@@ -187,7 +187,7 @@ class TensorFlowRunner(SideRunner):
 
 def flat_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """The model's own layers, nested models opened."""
-    return [layer for layer in model._flatten_layers(include_self=False, recursive=True)]
+    return list(model._flatten_layers(include_self=False, recursive=True))
 
 
 def feature_maps(model: keras.Model) -> dict[str, list[int]]:

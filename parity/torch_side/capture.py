@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -36,12 +35,12 @@ class Capture(TorchDispatchMode):
         self._calls: dict[str, int] = {}
         self._last: str | None = None
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        found = {_storage(t): self._layers[_storage(t)] for t in tensors if _storage(t) in self._layers}
+        found = {
+            _storage(t): self._layers[_storage(t)] for t in tensors if _storage(t) in self._layers
+        }
         if found and isinstance(result, Tensor) and _storage(result) not in self._layers:
             for storage, layer in found.items():
                 self._record(layer, storage, result)

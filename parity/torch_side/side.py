@@ -51,9 +51,7 @@ class TorchRunner(SideRunner):
         tensors = state(model)
         if id(model) not in self._matches:
             shapes = [Weight(name, array.shape) for name, array in weights.items()]
-            self._matches[id(model)] = match(
-                shapes, parameters(model), self.torch_side.weights
-            )
+            self._matches[id(model)] = match(shapes, parameters(model), self.torch_side.weights)
         with torch.no_grad():
             for found in self._matches[id(model)]:
                 array = weights[found.weight]
@@ -130,7 +128,9 @@ class TorchRunner(SideRunner):
         with interception, counted(model, randomness):
             yield
         if interception.not_float64:
-            notes["not_float64"] = sorted({*notes.get("not_float64", ()), *interception.not_float64})
+            notes["not_float64"] = sorted(
+                {*notes.get("not_float64", ()), *interception.not_float64}
+            )
 
     def preprocessed(self, images: np.ndarray) -> np.ndarray:
         result = specs.entry(self.side.preprocess)(images)
@@ -197,7 +197,8 @@ class TorchRunner(SideRunner):
 def parameters(model: nn.Module) -> list[Parameter]:
     """Parameters and floating buffers, in order of registration, each with its owner's layout."""
     return [
-        Parameter(name, tuple(tensor.shape), _kind(model, name)) for name, tensor in state(model).items()
+        Parameter(name, tuple(tensor.shape), _kind(model, name))
+        for name, tensor in state(model).items()
     ]
 
 

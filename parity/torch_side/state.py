@@ -106,8 +106,8 @@ def _left_behind(model: nn.Module, images: Tensor, run: Callable[[Tensor], Any])
                 found.append(
                     _finding(
                         "parameters-left-frozen",
-                        f"{name}.requires_grad was {tracked[name]} and is {parameter.requires_grad} "
-                        "after the call; put it back",
+                        f"{name}.requires_grad was {tracked[name]} and is "
+                        f"{parameter.requires_grad} after the call; put it back",
                     )
                 )
             before = gradients[name]
@@ -133,7 +133,9 @@ def _left_behind(model: nn.Module, images: Tensor, run: Callable[[Tensor], Any])
                     )
                 )
             if _hooks(module) != hooks[name]:
-                found.append(_finding("hooks-left", f"hooks are left on module {name or '(the model)'}"))
+                found.append(
+                    _finding("hooks-left", f"hooks are left on module {name or '(the model)'}")
+                )
         for name, value in _globals().items():
             if value != globals_before[name]:
                 found.append(
@@ -189,9 +191,7 @@ def _result(result: Any, given: Tensor) -> Findings:
         )
     shares = result.untyped_storage().data_ptr() == given.untyped_storage().data_ptr()
     if shares and given.numel():
-        found.append(
-            _finding("input-mutated", "the samples share memory with the caller's images")
-        )
+        found.append(_finding("input-mutated", "the samples share memory with the caller's images"))
     return found
 
 
@@ -254,7 +254,9 @@ def _empty_batch(images: Tensor, run: Callable[[Tensor], Any]) -> Findings:
         return [_finding("empty-batch", f"0 images raise {type(error).__name__}: {error}")]
     if result.shape != empty.shape:
         return [
-            _finding("empty-batch", f"0 images return shape {tuple(result.shape)}, expected 0 images")
+            _finding(
+                "empty-batch", f"0 images return shape {tuple(result.shape)}, expected 0 images"
+            )
         ]
     return []
 
@@ -281,8 +283,8 @@ def _memory(
             _finding(
                 "state-not-detached",
                 f"live memory grows by {growth / one_step:.1f} image batches per step "
-                f"({peaks[0]} bytes at {SHORT} steps, {peaks[1]} at {LONG}): the graph of every step "
-                "is kept; detach the images at each step",
+                f"({peaks[0]} bytes at {SHORT} steps, {peaks[1]} at {LONG}): the graph of every "
+                "step is kept; detach the images at each step",
             )
         ]
     return []

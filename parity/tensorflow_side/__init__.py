@@ -1,0 +1,1 @@
+"""What runs in the TensorFlow worker: the only package that imports tensorflow."""

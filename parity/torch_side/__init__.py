@@ -1,0 +1,1 @@
+"""What runs in the PyTorch worker: the only package that imports torch."""
