@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class Session:
         reference, port: SPEC that replaces one side.
         in_process: run the port in this process, for a debugger.
         timeout: seconds a side may take for one answer.
+        remember: keep the reference's answers, for many ports against one reference.
         root: the project's folder, which the pair's paths are relative to.
 
     Raises:
@@ -54,6 +56,7 @@ class Session:
         port: str | None = None,
         in_process: bool = False,
         timeout: float = DEFAULT_TIMEOUT,
+        remember: bool = False,
         root: Path | None = None,
     ) -> None:
         self.pair_spec = pair
@@ -77,6 +80,7 @@ class Session:
         except BaseException:
             self.close()
             raise
+        self._answers: dict[tuple[str, str], Any] | None = {} if remember else None
         self._facts: dict[str, ModelFacts] = {}
         self._trained: dict[str, dict[str, np.ndarray]] = {}
         self._images: np.ndarray | None = None
@@ -92,6 +96,19 @@ class Session:
         self.reference.close()
         if self.port is not None:
             self.port.close()
+
+    @contextlib.contextmanager
+    def with_port(self, spec: str) -> Iterator[Session]:
+        """This session with another port, the reference kept warm."""
+        before = self.port, self.port_about, self._port_arguments
+        self._port_arguments = {**self._port_arguments, "spec": spec}
+        try:
+            self._restart_port()
+            yield self
+        finally:
+            if self.port is not None and self.port is not before[0]:
+                self.port.close()
+            self.port, self.port_about, self._port_arguments = before
 
     def has(self, entry: str) -> bool:
         """Whether both sides declare ``entry``."""
@@ -175,13 +192,35 @@ class Session:
         A port that fails is an answer like another; a reference that fails raises.
         """
         data = case.to_bytes()
+        options = dict(reference or {})
+        remembered = self._remembered(method, case, options)
         failure = self._send_port(method, data, dict(port or {}))
-        self.reference.send(method, case=data, **dict(reference or {}))
+        if remembered is None:
+            self.reference.send(method, case=data, **options)
         try:
             port_answer = failure or self._receive_port(lambda b: Trace.from_bytes(b, "the port"))
         finally:
-            answer = Trace.from_bytes(self.reference.receive(), "the reference")
-        return answer, port_answer
+            if remembered is None:
+                remembered = self._remember(method, case, options, self.reference.receive())
+        return Trace.from_bytes(remembered, "the reference"), port_answer
+
+    def ask_reference(self, method: str, case: Case, **options: Any) -> Any:
+        """A question to the reference alone."""
+        remembered = self._remembered(method, case, options)
+        if remembered is None:
+            answer = self.reference.ask(method, case=case.to_bytes(), **options)
+            remembered = self._remember(method, case, options, answer)
+        return remembered
+
+    def _remembered(self, method: str, case: Case, options: Mapping[str, Any]) -> Any:
+        if self._answers is None:
+            return None
+        return self._answers.get((method, case.digest + json.dumps(options, sort_keys=True)))
+
+    def _remember(self, method: str, case: Case, options: Mapping[str, Any], answer: Any) -> Any:
+        if self._answers is not None:
+            self._answers[method, case.digest + json.dumps(options, sort_keys=True)] = answer
+        return answer
 
     def ask_port(self, method: str, **arguments: Any) -> Any:
         """A question to the port alone; a PortFailed is returned, not raised."""

@@ -34,7 +34,7 @@ def check_noise(session: Session, case: Case) -> list[Outcome]:
     samples = archive.from_bytes(data, "the port")[0]["samples"].astype(np.float64)
     steps = np.diff(samples, axis=0, prepend=case.images[np.newaxis].astype(np.float64))
     findings = noise_findings(steps, case.sampler.noise)
-    reference_data = session.reference.ask("unintercepted_samples", case=case.to_bytes(), seed=seed)
+    reference_data = session.ask_reference("unintercepted_samples", case, seed=seed)
     reference = archive.from_bytes(reference_data, "the reference")[0]["samples"]
     p_value = float(stats.ks_2samp(samples[0].ravel(), reference[0].ravel()).pvalue)
     if p_value < SIGNIFICANCE:

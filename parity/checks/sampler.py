@@ -109,7 +109,7 @@ def _teacher_forced(session: Session, case: Case, reference: Trace) -> Outcome:
                 no_oracle=oracle_trouble(port),
             )
         )
-    bound = session.reference.ask("clip_bounds", case=teacher.to_bytes())
+    bound = session.ask_reference("clip_bounds", teacher)
     notes = {"clips_bound": bound}
     return Outcome("samples_teacher_forced", tuple(comparisons), teacher, notes=notes)
 

@@ -24,6 +24,8 @@ STYLES = {
     Verdict.INVALID: "bold red",
 }
 
+RED = (Verdict.IMPRECISE, Verdict.DIVERGENT, Verdict.INVALID)
+
 
 def print_report(report: Report, console: Console) -> None:
     """The whole report: failures are explained below the table."""
@@ -94,22 +96,28 @@ def _print_failure(check: CheckResult, report: Report, console: Console) -> None
     console.print(
         f"[{style}]{check.name}: {check.verdict}[/]{where}", highlight=False, soft_wrap=True
     )
+    lines = failure_lines(check)
+    if check.verdict is not Verdict.UNCHECKED:
+        lines.append(f"reproduce: {_command(check, report)}")
+    for line in lines:
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def failure_lines(check: CheckResult) -> list[str]:
+    """What is wrong with a check that is not green, most telling first."""
+    outcome = check.first_bad
+    bad = None if outcome is None else outcome.first_bad
     lines = []
     if check.problem:
         lines.append(check.problem)
     if bad is not None and bad.problem is None:
         lines += list(_numbers(bad))
     if outcome is not None:
-        n_bad = sum(
-            not o.verdict.green and o.verdict is not Verdict.UNCHECKED for o in check.outcomes
-        )
+        n_bad = sum(o.verdict in RED for o in check.outcomes)
         lines.append(f"{n_bad} of {len(check.outcomes)} cases; the first: {_origin(outcome)}")
         if outcome.traceback:
             lines += outcome.traceback.strip().splitlines()[-8:]
-    if check.verdict is not Verdict.UNCHECKED:
-        lines.append(f"reproduce: {_command(check, report)}")
-    for line in lines:
-        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    return lines
 
 
 def _numbers(bad: Comparison) -> Iterator[str]:

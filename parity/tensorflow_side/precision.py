@@ -35,7 +35,9 @@ def assert_dtypes(model: keras.Model, dtype: str) -> None:
         ReferenceFailed: lists every input, layer and weight that does not.
     """
     offenders = [
-        f"input {tensor.name} is {tensor.dtype}" for tensor in model.inputs or () if tensor.dtype != dtype
+        f"input {tensor.name} is {tensor.dtype}"
+        for tensor in model.inputs or ()
+        if tensor.dtype != dtype
     ]
     for layer in model._flatten_layers():
         if layer.compute_dtype != dtype:

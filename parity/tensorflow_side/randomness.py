@@ -84,9 +84,7 @@ def _integers(randomness: SharedRandomness, arguments: dict[str, Any]) -> tf.Ten
     low = tf.convert_to_tensor(arguments["minval"])
     high = tf.convert_to_tensor(arguments["maxval"], dtype=low.dtype)
     dtype = low.dtype
-    return tf.cast(
-        randomness.integers(int(low), int(high), _shape(arguments), dtype.name), dtype
-    )
+    return tf.cast(randomness.integers(int(low), int(high), _shape(arguments), dtype.name), dtype)
 
 
 def _shuffle(randomness: SharedRandomness, arguments: dict[str, Any]) -> tf.Tensor:

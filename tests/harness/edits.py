@@ -1,0 +1,242 @@
+"""Edits of the port, each a way for a real port to be wrong, and the check that must see it.
+
+An edit replaces text in one of the port's files, so that what is checked differs from the port in
+nothing else. ``{}`` in the table is the file's own text around the edit; see :func:`write_port`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SIDE = """
+
+import dataclasses
+import ebm.pair
+side = dataclasses.replace(ebm.pair.port, {entry}={function})
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Edit:
+    """One edit.
+
+    Attributes:
+        name: what is wrong, in a few words.
+        file: of ``port_torch``.
+        replacements: (text of the file, text to put there).
+        red: the checks that must not be green.
+        green: checks that must stay green, for the fault is not theirs.
+    """
+
+    name: str
+    file: str
+    replacements: tuple[tuple[str, str], ...]
+    red: tuple[str, ...]
+    green: tuple[str, ...] = ()
+
+
+MODEL, SAMPLER = "energy_model.py", "langevin.py"
+NETWORK = ("energies", "energy_gradients", "activations")
+SAMPLES = ("samples_teacher_forced", "samples_free_running")
+
+PAD = "F.pad(x, (left, right, top, bottom))"
+NOISE = "            images = images + torch.randn_like(images) * noise\n"
+NOISE_CLIP = NOISE + "            images = images.clamp(-1.0, 1.0)\n"
+GRADIENT = "            gradients = score_gradients(model, images)\n"
+GRADIENT_CLIP = "            gradients = gradients.clamp(-gradient_clip, gradient_clip)\n"
+UPDATE = "            images = images + step_size * gradients\n"
+UPDATE_CLIP = UPDATE + "            images = images.clamp(-1.0, 1.0)\n"
+LOOP = "        for _ in range(steps):\n"
+CLONE = "            images = images.clone()"
+CLONE_LINE = (
+    "        images = images.clone()  # out of inference mode: a tensor that autograd may record\n"
+)
+GRAD = "        (gradients,) = torch.autograd.grad(scores.sum(), images)\n"
+LEAF = "        images = images.detach().requires_grad_()  # a leaf of a graph of its own\n"
+STORE = "                images_per_step.append(images)\n"
+RETURN = "        return torch.stack(images_per_step) if return_every_step else images\n"
+MODE = "            module.training = was_training\n"
+CONTEXT = "    with torch.inference_mode(False), torch.no_grad(), evaluating(model):\n"
+
+EDITS = (
+    Edit("padding 1 everywhere", MODEL, ((PAD, "F.pad(x, (1, 1, 1, 1))"),), NETWORK),
+    Edit(
+        "padding k // 2",
+        MODEL,
+        (
+            (
+                PAD,
+                "F.pad(x, (self.kernel_size[1] // 2,) * 2 + (self.kernel_size[0] // 2,) * 2)",
+            ),
+        ),
+        NETWORK,
+    ),
+    Edit(
+        "no flatten permutation",
+        MODEL,
+        (("x.permute(0, 2, 3, 1).flatten(1)", "x.flatten(1)"),),
+        ("energies", "energy_gradients", "activations"),
+    ),
+    Edit(
+        "kernels with H and W swapped",
+        MODEL,
+        (
+            (
+                "super().forward(F.pad(x, (left, right, top, bottom)))",
+                "F.conv2d(F.pad(x, (left, right, top, bottom)), "
+                "self.weight.transpose(2, 3), self.bias, self.stride)",
+            ),
+        ),
+        NETWORK,
+    ),
+    Edit(
+        "a bias dropped",
+        MODEL,
+        (
+            (
+                "super().forward(F.pad(x, (left, right, top, bottom)))",
+                "F.conv2d(F.pad(x, (left, right, top, bottom)), self.weight, None, self.stride)",
+            ),
+        ),
+        ("energies", "activations"),
+    ),
+    Edit("swish to relu", MODEL, (('"swish": F.silu', '"swish": F.relu'),), NETWORK),
+    Edit("swish to gelu", MODEL, (('"swish": F.silu', '"swish": F.gelu'),), NETWORK),
+    Edit(
+        "energies averaged before the gradient",
+        SAMPLER,
+        (("scores.sum()", "scores.mean()"),),
+        SAMPLES,
+        NETWORK,
+    ),
+    Edit(
+        "gradient of the wrong sign",
+        SAMPLER,
+        (("scores.sum()", "-scores.sum()"),),
+        SAMPLES,
+        NETWORK,
+    ),
+    Edit(
+        "gradients accumulate over steps",
+        SAMPLER,
+        (
+            (LOOP, "        total = 0\n" + LOOP),
+            (GRADIENT, GRADIENT + "            gradients = total = total + gradients\n"),
+        ),
+        ("samples_free_running",),
+        ("samples_teacher_forced",),
+    ),
+    Edit(
+        "gradient taken at the un-noised image",
+        SAMPLER,
+        (
+            (LOOP, LOOP + "            clean = images\n"),
+            (GRADIENT, GRADIENT.replace("images)", "clean)")),
+        ),
+        SAMPLES,
+    ),
+    Edit(
+        "noise scale squared",
+        SAMPLER,
+        (("* noise\n", "* noise**2\n"),),
+        (*SAMPLES, "noise_distribution"),
+    ),
+    Edit(
+        "noise added once instead of every step",
+        SAMPLER,
+        ((LOOP, LOOP.replace("_", "step")), (NOISE, "            if step == 0:\n    " + NOISE)),
+        ("samples_free_running", "draw_log", "noise_distribution"),
+    ),
+    Edit(
+        "noise added after the update",
+        SAMPLER,
+        ((NOISE, ""), (UPDATE, UPDATE + NOISE)),
+        (*SAMPLES, "draw_log"),
+    ),
+    Edit("first clip dropped", SAMPLER, ((NOISE_CLIP, NOISE),), SAMPLES),
+    Edit("last clip dropped", SAMPLER, ((UPDATE_CLIP, UPDATE),), SAMPLES),
+    Edit("gradient clip dropped", SAMPLER, ((GRADIENT_CLIP, ""),), ("samples_teacher_forced",)),
+    Edit(
+        "gradient clipped by norm",
+        SAMPLER,
+        (
+            (
+                GRADIENT_CLIP,
+                "            gradients = gradients * (gradient_clip / gradients.norm()).clamp(max=1)\n",
+            ),
+        ),
+        SAMPLES,
+    ),
+    Edit(
+        "step size halved",
+        SAMPLER,
+        ((UPDATE, UPDATE.replace("step_size", "step_size / 2")),),
+        SAMPLES,
+    ),
+    Edit(
+        "input tensor changed in place",
+        SAMPLER,
+        ((CLONE_LINE, ""), (NOISE, "            images += torch.randn_like(images) * noise\n")),
+        ("state_restored",),
+    ),
+    Edit(
+        "every stored step the same tensor",
+        SAMPLER,
+        ((RETURN, RETURN.replace("images_per_step)", "[images] * steps)")),),
+        ("samples_free_running",),
+        ("samples_teacher_forced",),
+    ),
+    Edit(
+        "requires_grad never set",
+        SAMPLER,
+        ((LEAF, "        images = images.detach()\n"),),
+        (*SAMPLES, "state_restored"),
+        NETWORK,
+    ),
+    Edit(
+        "requires_grad set on a non-leaf",
+        SAMPLER,
+        (
+            (CONTEXT, "    with evaluating(model):\n"),
+            (LEAF, "        images.requires_grad = True\n"),
+        ),
+        SAMPLES,
+        NETWORK,
+    ),
+    Edit(
+        "mode left in eval",
+        SAMPLER,
+        ((MODE, "            pass\n"),),
+        ("state_restored",),
+        (*NETWORK, *SAMPLES),
+    ),
+    Edit(
+        "the last result carries a graph",
+        SAMPLER,
+        (
+            (CONTEXT, CONTEXT.replace("torch.no_grad()", "torch.enable_grad()")),
+            (LEAF, "        images = images.requires_grad_()\n"),
+            (GRAD, GRAD.replace("images)", "images, create_graph=True)")),
+        ),
+        ("state_restored",),
+    ),
+)
+
+
+def write_port(edit: Edit, folder: Path) -> Path:
+    """The edited file, with a side declaration at its end; returns its path, a SPEC."""
+    text = (ROOT / "port_torch" / edit.file).read_text()
+    for old, new in edit.replacements:
+        assert text.count(old) == 1, (
+            f"{edit.name}: {old!r} is {text.count(old)} times in {edit.file}"
+        )
+        text = text.replace(old, new)
+    entry, function = ("model", "energy_model")
+    if edit.file == SAMPLER:
+        entry, function = ("generate_samples", "generate_samples")
+    path = folder / f"{edit.name.replace(' ', '_').replace('//', 'over')}.py"
+    path.write_text(text + SIDE.format(entry=entry, function=function))
+    return path
