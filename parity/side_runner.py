@@ -26,6 +26,8 @@ from parity.traces import PRECISIONS, Trace
 
 Arrays = dict[str, np.ndarray]
 
+MODELS_KEPT = 64  # built models, by settings and precision
+
 
 class SideRunner(abc.ABC):
     """Answers observables for one side.
@@ -268,7 +270,7 @@ class SideRunner(abc.ABC):
         """The model of these settings, built once per precision; call under :meth:`precision`."""
         key = (repr(settings), precision)
         if key not in self._models:
-            if len(self._models) >= 64:  # random architectures come and go
+            if len(self._models) >= MODELS_KEPT:  # random architectures come and go
                 self._models.pop(next(iter(self._models)))
             self._models[key] = self.prepared(self.build(settings), precision)
         return self._models[key]

@@ -14,11 +14,15 @@ from torch import Tensor, nn
 
 from ebm.settings import PUBLISHED, Settings
 
-# Keras's functions of these names; its leaky_relu has slope 0.2 where torch's default is 0.01.
+# Keras's leaky_relu has slope 0.2 where torch's default is 0.01, and TensorFlow keeps it as a
+# float32 attribute of the operation, also in float64.
+LEAKY_SLOPE = torch.tensor(0.2, dtype=torch.float32).item()
+
+# Keras's functions of these names.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": F.elu,
     "gelu": F.gelu,
-    "leaky_relu": lambda x: F.leaky_relu(x, 0.2),
+    "leaky_relu": lambda x: F.leaky_relu(x, LEAKY_SLOPE),
     "linear": lambda x: x,
     "relu": F.relu,
     "sigmoid": torch.sigmoid,

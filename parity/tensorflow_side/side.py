@@ -16,7 +16,7 @@ from parity.cases import Case
 from parity.declarations import Pair, Side
 from parity.errors import BadCall
 from parity.randomness import SharedRandomness
-from parity.side_runner import Arrays, SideRunner, as_scores
+from parity.side_runner import MODELS_KEPT, Arrays, SideRunner, as_scores
 from parity.tensorflow_side.precision import assert_dtypes, precision
 from parity.tensorflow_side.randomness import intercepted
 from parity.weights import check_weights
@@ -123,6 +123,8 @@ class TensorFlowRunner(SideRunner):
             yield
             return
         if id(model) not in self._traced:
+            if len(self._traced) >= MODELS_KEPT:
+                self._traced.pop(next(iter(self._traced)))
             spec = tf.TensorSpec((None, *model.inputs[0].shape[1:]), model.inputs[0].dtype)
             self._traced[id(model)] = (
                 model,

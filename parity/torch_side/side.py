@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -31,7 +32,8 @@ class TorchRunner(SideRunner):
         super().__init__(side, pair)
         assert isinstance(side, TorchSide)
         self.torch_side = side
-        self._matches: dict[int, list[Match]] = {}
+        # Keyed weakly: an id may come back with another model behind it.
+        self._matches: WeakKeyDictionary[nn.Module, list[Match]] = WeakKeyDictionary()
 
     @contextlib.contextmanager
     def precision(self, precision: str) -> Iterator[None]:
@@ -49,11 +51,11 @@ class TorchRunner(SideRunner):
 
     def load(self, model: nn.Module, case: Case, weights: Mapping[str, np.ndarray]) -> None:
         tensors = state(model)
-        if id(model) not in self._matches:
+        if model not in self._matches:
             shapes = [Weight(name, array.shape) for name, array in weights.items()]
-            self._matches[id(model)] = match(shapes, parameters(model), self.torch_side.weights)
+            self._matches[model] = match(shapes, parameters(model), self.torch_side.weights)
         with torch.no_grad():
-            for found in self._matches[id(model)]:
+            for found in self._matches[model]:
                 array = weights[found.weight]
                 if self.torch_side.flatten == "NCHW" and found.weight in case.feature_maps:
                     feature_map = case.feature_maps[found.weight]
@@ -75,7 +77,7 @@ class TorchRunner(SideRunner):
         tensors = state(model)
         layers = {
             tensors[found.parameter]: Weight(found.weight, ()).layer
-            for found in self._matches[id(model)]
+            for found in self._matches[model]
         }
         model.eval()
         with torch.no_grad(), Capture(layers) as capture:

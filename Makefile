@@ -1,0 +1,87 @@
+# A thin front: each target is one ordinary command, run in an environment made for it.
+
+PYTHON ?= python3
+PROFILE ?=
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help install parity test lint format train doctor calibrate clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+LOG := $(VENV)/install.log
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
+
+parity: $(INSTALLED) ## Is the port the same program as the reference? The verdict, in a minute
+	@$(BIN)/parity check $(if $(PROFILE),--profile $(PROFILE))
+
+test: $(INSTALLED) ## Run every test
+	@$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## Style, form and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(INSTALLED) ## Put imports and layout in order
+	@$(BIN)/ruff check --select I --fix .
+	@$(BIN)/ruff format .
+
+doctor: $(INSTALLED) ## What is installed, and do the float64 oracle and the shared randomness hold
+	@$(BIN)/parity doctor
+
+calibrate: $(INSTALLED) ## Measure the distribution of residual / floor on 1,000 random cases
+	@$(BIN)/parity doctor --cases 1000
+
+train: $(INSTALLED) ## Train the reference and write weights/; goes on where it was interrupted
+	@$(BIN)/python -m ebm.train
+
+install: $(INSTALLED) ## Only make the environment that every other target makes when it must
+
+clean: ## Remove the environment and every cache; keeps build/ with the checkpoints of training
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+help: ## This list
+	@echo "make TARGET [PYTHON=python3.12] [PROFILE=quick|ci|nightly]"
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target what; do \
+		printf '  %-10s %s\n' "$$target" "$$what"; done
+	@echo
+	@echo "PYTHON is the interpreter that $(VENV) is made with: 3.11, 3.12 or 3.13."
+
+# The stamp is written last, so an interrupted installation is taken up again, and it holds the
+# version of Python, so that another PYTHON= makes the environment anew. A working environment is
+# kept when PYTHON is not given. (Joined lines: the make of macOS, 3.81, knows no .ONESHELL.)
+VERSION := -c 'import sys; print("%d.%d" % sys.version_info[:2])'
+ifneq ($(origin PYTHON),file)
+ifneq ($(shell "$(PYTHON)" $(VERSION) 2>/dev/null),$(shell cat $(INSTALLED) 2>/dev/null))
+$(INSTALLED): other-python
+endif
+endif
+.PHONY: other-python
+other-python:
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@set -eu -o pipefail; rm -f $@; \
+	have=$$($(BIN)/python -m pip --version >/dev/null 2>&1 && $(BIN)/python $(VERSION) || true); \
+	case "$$have" in 3.11 | 3.12 | 3.13) ;; *) have= ;; esac; \
+	want=$(if $(filter file,$(origin PYTHON)),$$have); \
+	want=$${want:-$$("$(PYTHON)" $(VERSION) 2>/dev/null || echo "no Python")}; \
+	case "$$want" in 3.11 | 3.12 | 3.13) ;; *) \
+		echo "parity needs Python 3.11, 3.12 or 3.13, but '$(PYTHON)' is $$want: make PYTHON=/path/to/python3.12" >&2; \
+		exit 1 ;; esac; \
+	if [ "$$have" != "$$want" ]; then \
+		echo "Making $(VENV) with Python $$want ..."; "$(PYTHON)" -m venv --clear $(VENV); fi; \
+	echo "Installing TensorFlow, PyTorch and the tools into $(VENV), once; this takes minutes ..."; \
+	{ $(PIP) --upgrade pip && \
+	  $(PIP) --build-constraint constraints.txt --editable '.[tf,torch]' --group dev; } 2>&1 | \
+	tee $(LOG) | while read -r line; do case "$$line" in \
+		Downloading* | "Using cached"* | Processing*.whl) echo "  $$line" ;; \
+		"Installing collected"*) echo "  Installing $$(echo "$${line#*:}" | wc -w | tr -d ' ') packages ..." ;; \
+	esac; done || { tail -n 15 $(LOG) >&2; \
+		echo "The installation failed; all of its output is in $(LOG)" >&2; exit 1; }; \
+	echo "$$want" >$@
