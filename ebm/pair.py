@@ -38,7 +38,8 @@ def _settings(draw: st.DrawFn) -> dict[str, object]:
         convolutions=tuple(draw(st.lists(convolution, min_size=1, max_size=3))),
         dense=tuple(draw(st.lists(dense, max_size=2))),
     )
-    return settings.to_dict()
+    architecture = ("height", "width", "channels", "convolutions", "dense")
+    return {name: value for name, value in settings.to_dict().items() if name in architecture}
 
 
 def architectures() -> SearchStrategy[dict[str, object]]:

@@ -16,7 +16,8 @@ import dataclasses
 import hashlib
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,7 @@ FAMILIES = ("normal", "uniform", "integers", "permutation")
 
 _NORMAL_GRID = 2.0**20  # |z| < 16 on a grid of 2**-20 fits the 24 bits of a float32
 _UNIFORM_GRID = 2**24
+_COARSE_GRIDS = {"float16": 2**11, "bfloat16": 2**8}  # so that no uniform is rounded up to 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +77,8 @@ class SharedRandomness:
         """Uniforms on [0, 1) of ``shape``, float64 values that float32 holds exactly."""
         values = self._generator("uniform").integers(0, _UNIFORM_GRID, math.prod(shape))
         self._record("uniform", shape, dtype)
-        return self._laid_out(values / _UNIFORM_GRID, shape)
+        grid = _COARSE_GRIDS.get(dtype, _UNIFORM_GRID)
+        return self._laid_out(values // (_UNIFORM_GRID // grid) / grid, shape)
 
     def integers(self, low: int, high: int, shape: Sequence[int], dtype: str) -> np.ndarray:
         """Integers in [low, high) of ``shape``, int64."""
@@ -93,6 +96,25 @@ class SharedRandomness:
     def not_served(self, operation: str, shape: Sequence[int], dtype: str) -> None:
         """Log a draw for which there is no shared stream; its numbers are the framework's own."""
         self._record(operation, shape, dtype, served=False)
+
+    def bookmark(self) -> dict[str, Any]:
+        """Where each stream stands, for :meth:`replaying`."""
+        return {family: g.bit_generator.state for family, g in self._generators.items()}
+
+    @contextlib.contextmanager
+    def replaying(self, bookmark: Mapping[str, Any]) -> Iterator[None]:
+        """Serve what was served from ``bookmark`` on once more, unlogged, and then go on as before.
+
+        For code that a framework runs a second time to save memory: it is one draw, not two.
+        """
+        generators, log = self._generators, self.log
+        self._generators, self.log = {}, []
+        for family, state in bookmark.items():
+            self._generator(family).bit_generator.state = state
+        try:
+            yield
+        finally:
+            self._generators, self.log = generators, log
 
     def _record(self, family: str, shape: Sequence[int], dtype: str, served: bool = True) -> None:
         count, scalar = math.prod(shape), len(shape) == 0

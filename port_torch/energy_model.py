@@ -14,19 +14,24 @@ from torch import Tensor, nn
 
 from ebm.settings import PUBLISHED, Settings
 
-# Keras's leaky_relu has slope 0.2 where torch's default is 0.01, and TensorFlow keeps it as a
-# float32 attribute of the operation, also in float64.
+# Keras's leaky_relu has slope 0.2 where torch's default is 0.01. TensorFlow keeps the slope, and
+# the root of 2 in gelu, as float32 constants even in float64: a port that does not is 1e-9 away.
 LEAKY_SLOPE = torch.tensor(0.2, dtype=torch.float32).item()
+ROOT_OF_2 = torch.tensor(2.0, dtype=torch.float32).sqrt().item()
+
+# Above its threshold torch's softplus is the identity: at the default of 20 that is off by e^-20,
+# 2e-9; TensorFlow switches where the difference is lost in rounding, at 34 in float64.
+SOFTPLUS_THRESHOLD = 34.0
 
 # Keras's functions of these names.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": F.elu,
-    "gelu": F.gelu,
+    "gelu": lambda x: 0.5 * x * (1 + torch.erf(x / ROOT_OF_2)),
     "leaky_relu": lambda x: F.leaky_relu(x, LEAKY_SLOPE),
     "linear": lambda x: x,
     "relu": F.relu,
     "sigmoid": torch.sigmoid,
-    "softplus": F.softplus,
+    "softplus": lambda x: F.softplus(x, threshold=SOFTPLUS_THRESHOLD),
     "swish": F.silu,
     "tanh": torch.tanh,
 }
