@@ -1,4 +1,4 @@
-"""The command line: ``parity check`` and ``parity doctor``."""
+"""The command line: ``parity check``, ``parity doctor`` and ``parity convert``."""
 
 from __future__ import annotations
 
@@ -121,6 +121,26 @@ def _doctor(options: argparse.Namespace) -> int:
     return examine(options, pair, config.root)
 
 
+def _convert(options: argparse.Namespace) -> int:
+    from parity.convert import convert, kind_of
+    from parity.session import Session
+
+    config = load_config(Path.cwd())
+    pair = _pair(options.pair, config.pair)
+    kind_of(options.source), kind_of(options.target)
+    _writable(options.target, "TARGET")
+    with Session(
+        pair,
+        reference=options.reference,
+        port=options.port,
+        timeout=options.timeout,
+        root=config.root,
+    ) as session:
+        convert(session, options.source, options.target)
+    print(f"wrote {options.target}")
+    return EXIT_PARITY
+
+
 def _pair(given: str | None, configured: str | None) -> str:
     pair = given or configured
     if pair is None:
@@ -153,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     _check_parser(commands)
     _doctor_parser(commands)
+    _convert_parser(commands)
     return parser
 
 
@@ -165,6 +186,7 @@ def _check_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _side_options(parser)
+    _run_options(parser)
     parser.add_argument(
         "--profile",
         default="quick",
@@ -195,6 +217,7 @@ def _doctor_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _side_options(parser)
+    _run_options(parser)
     parser.add_argument(
         "--cases", type=int, default=20, metavar="N", help="random cases to measure (default 20)"
     )
@@ -208,6 +231,28 @@ def _doctor_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.set_defaults(run=_doctor)
 
 
+def _convert_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "convert",
+        help="weights between Keras, PyTorch and canonical safetensors files",
+        description="Convert a weights file: .weights.h5 or .keras of the reference, .pt of the "
+        "port (a state_dict), or .safetensors in canonical layout; from any to any.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", type=Path, metavar="SOURCE")
+    parser.add_argument("target", type=Path, metavar="TARGET")
+    _side_options(parser)
+    parser.set_defaults(run=_convert)
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="what is drawn (default 0)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
+
+
 def _side_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "pair",
@@ -217,10 +262,6 @@ def _side_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--port", metavar="SPEC", help="replace the pair's port")
     parser.add_argument("--reference", metavar="SPEC", help="replace the pair's reference")
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="what is drawn (default 0)"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument(
         "--timeout",
         type=float,

@@ -14,7 +14,7 @@ import importlib.metadata
 import json
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +25,25 @@ from rich.table import Table
 from parity import archive, strategies
 from parity.cases import Case
 from parity.checks.network import compare_arrays, oracle_trouble, reference_answer
-from parity.checks.sampler import check_sampler
+from parity.checks.sampler import HORIZON, check_sampler
 from parity.comparison import (
     FLOAT64_FLOORS,
     POOLED_RATIO,
     SINGLE_RATIO,
+    Answer,
     Comparison,
     Verdict,
     compare,
     ratio,
 )
 from parity.errors import PortFailed
-from parity.floor import NETWORK_COPIES
+from parity.floor import NETWORK_COPIES, TRAJECTORY_COPIES
 from parity.randomness import generator
 from parity.recipes import make_case
 from parity.render.terminal import progress
 from parity.runner import Tell, drawn_recipes
 from parity.session import Session
-from parity.traces import Trace
+from parity.traces import PRECISIONS
 from parity.workers import ENVIRONMENT
 
 PACKAGES = ("torch", "tensorflow-cpu", "tensorflow", "keras", "numpy", "hypothesis", "safetensors")
@@ -198,25 +199,24 @@ def _measure(
     for recipe in networks:
         case = make_case(session, recipe)
         reference, port = session.ask_both("network", case, reference={"copies": NETWORK_COPIES})
+        done += 1
+        tell("random cases", done, cases)
         if isinstance(port, PortFailed):
             measured.alarms.append(str(port))
             continue
         for name in reference.arrays["float64"]:
-            observable = name.split("/")[0]
             comparison = compare_arrays(name, reference, port)
-            measured.add(observable, comparison, case)
-            if observable == "energies" and comparison.scale:
+            measured.add(name.split("/")[0], comparison, case)
+            if name == "energies" and comparison.scale:
                 relative = ratio(comparison.residual, comparison.scale)
                 measured.largest_relative = max(measured.largest_relative, relative)
-        while measured.planted * cases < faults * (done + 1) and measured.planted < faults:
-            _plant(rng, reference, port, measured)
-        done += 1
-        tell("random cases", done, cases)
-    if not n_trajectories:
-        return
+        while measured.planted < faults * done // cases:
+            name = str(rng.choice([n for n, a in reference.arrays["float64"].items() if a.size]))
+            arrays = {p: port.arrays[p][name] for p in PRECISIONS}
+            _plant(rng, name, reference_answer(reference, name), arrays, measured)
     calls = strategies.sampler_calls(session)
     drawn = strategies.networks(session, pool, max_batch=4, sampler=calls)
-    for recipe in drawn_recipes(drawn, n_trajectories, seed + 1):
+    for recipe in drawn_recipes(drawn, n_trajectories, seed + 1) if n_trajectories else ():
         case = make_case(session, recipe)
         for outcome in check_sampler(session, case):
             if not outcome.verdict.green and outcome.verdict is not Verdict.UNCHECKED:
@@ -226,29 +226,50 @@ def _measure(
                 measured.add(outcome.check, comparison, case)
         done += 1
         tell("random cases", done, cases)
-    while measured.planted < faults:
-        _plant(rng, reference, port, measured)
+        if measured.planted < faults * done // cases:
+            _plant_in_trajectory(rng, session, case, faults * done // cases, measured)
 
 
-def _plant(rng: np.random.Generator, reference: Trace, port: Trace, measured: Measured) -> None:
+def _plant_in_trajectory(
+    rng: np.random.Generator, session: Session, case: Case, until: int, measured: Measured
+) -> None:
+    """Faults in random steps of a trajectory, within its horizon."""
+    reference, port = session.ask_both("samples", case, reference={"copies": TRAJECTORY_COPIES})
+    if isinstance(port, PortFailed):
+        return
+    floors = reference.floors["float64"]["samples"]
+    steps = np.flatnonzero(floors < HORIZON * np.ptp(session.pair.image_range))
+    while len(steps) and measured.planted < until:
+        step = int(rng.choice(steps))
+        truth, truth32 = (reference.arrays[p]["samples"][step] for p in PRECISIONS)
+        floor32 = float(reference.floors["float32"]["samples"][step])
+        arrays = {p: port.arrays[p]["samples"][step] for p in PRECISIONS}
+        answer = Answer(truth, float(floors[step]), truth32, floor32)
+        _plant(rng, f"samples[{step}]", answer, arrays, measured)
+
+
+def _plant(
+    rng: np.random.Generator,
+    name: str,
+    answer: Answer,
+    arrays: Mapping[str, np.ndarray],
+    measured: Measured,
+) -> None:
     """Move one element of one array of the port's by 100 bounds and compare again."""
-    names = [n for n, array in reference.arrays["float64"].items() if array.size]
-    name = str(rng.choice(names))
-    precision = str(rng.choice(["float64", "float32"]))
-    answer = reference_answer(reference, name)
-    arrays = {p: port.arrays[p][name].copy() for p in ("float64", "float32")}
+    precision = str(rng.choice(PRECISIONS))
+    arrays = {p: array.copy() for p, array in arrays.items()}
     faulty = arrays[precision]
     index = tuple(int(rng.integers(0, n)) for n in faulty.shape)
+    assert answer.float32 is not None
+    assert answer.floor32 is not None
     if precision == "float64":
         bound = FLOAT64_FLOORS * answer.floor64
     else:
-        assert answer.float32 is not None
-        assert answer.floor32 is not None
         own = float(np.abs(answer.float32.astype(np.float64) - answer.float64).max())
         bound = SINGLE_RATIO * max(own, answer.floor32)
-    if bound == 0:
-        return  # an array of zeros has no floor: any change at all is seen
-    faulty[index] += float(rng.choice([-1.0, 1.0])) * 100 * bound
+    # An array of zeros has no floor: there, any change at all must be seen.
+    change = max(100 * bound, float(np.finfo(np.float32).tiny))
+    faulty[index] += change * float(rng.choice([-1.0, 1.0]))
     found = compare(name, answer, arrays["float64"], arrays["float32"])
     measured.planted += 1
     expected = Verdict.DIVERGENT if precision == "float64" else Verdict.IMPRECISE

@@ -8,7 +8,7 @@ result exactly where it was, and a floor of 0 raises false alarms.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def moved(array: np.ndarray, precision: str, rng: np.random.Generator) -> np.nda
     array = array.astype(precision)
     direction = np.where(rng.integers(0, 2, array.shape, dtype=np.int8) == 1, np.inf, -np.inf)
     neighbours = np.nextafter(array, direction.astype(precision))
-    return np.where(array == 0, array, neighbours)
+    return np.asarray(np.where(array == 0, array, neighbours))
 
 
 def measured(
@@ -64,12 +64,12 @@ def greatest(array: np.ndarray, by_step: bool = False) -> np.ndarray:
     array = np.abs(np.asarray(array, dtype=np.float64))
     if not by_step:
         return np.asarray(array.max(initial=0.0))
-    return array.reshape(len(array), -1).max(axis=1, initial=0.0)
+    return np.asarray(array.reshape(len(array), -1).max(axis=1, initial=0.0))
 
 
 def floors_of(
     answers: Mapping[str, np.ndarray],
-    copies: list[Mapping[str, np.ndarray]],
+    copies: Sequence[Mapping[str, np.ndarray]],
     precision: str,
     by_step: tuple[str, ...] = (),
 ) -> dict[str, np.ndarray]:

@@ -59,6 +59,17 @@ class Requests:
     ) -> bytes:
         return archive.to_bytes(self.runner.initial_weights(settings, seeds, shapes), {})
 
+    def read_weights(
+        self, path: str, shapes: dict[str, list[int]], feature_maps: dict[str, list[int]]
+    ) -> bytes:
+        return archive.to_bytes(self.runner.read_weights(path, shapes, feature_maps), {})
+
+    def write_weights(
+        self, path: str, weights: bytes, names: list[str], feature_maps: dict[str, list[int]]
+    ) -> None:
+        arrays, _ = archive.from_bytes(weights, "the weights")
+        self.runner.write_weights(path, {name: arrays[name] for name in names}, feature_maps)
+
     def state(self, case: bytes) -> list[dict[str, str]]:
         return self.runner.state(Case.from_bytes(case))
 

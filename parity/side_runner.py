@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import dataclasses
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -27,6 +28,16 @@ from parity.traces import PRECISIONS, Trace
 Arrays = dict[str, np.ndarray]
 
 MODELS_KEPT = 64  # built models, by settings and precision
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """A loaded model in one precision, the case it answers, and where its findings go."""
+
+    model: Any
+    case: Case
+    precision: str
+    notes: dict[str, Any]
 
 
 class SideRunner(abc.ABC):
@@ -108,6 +119,18 @@ class SideRunner(abc.ABC):
         ``shapes`` are the reference's weights in order, by which a port's are named.
         """
 
+    @abc.abstractmethod
+    def read_weights(
+        self, path: str, shapes: Mapping[str, list[int]], feature_maps: Mapping[str, list[int]]
+    ) -> Arrays:
+        """The weights in one of the framework's own files, canonical."""
+
+    @abc.abstractmethod
+    def write_weights(
+        self, path: str, weights: Arrays, feature_maps: Mapping[str, list[int]]
+    ) -> None:
+        """Write canonical weights as one of the framework's own files."""
+
     def state(self, case: Case) -> list[dict[str, str]]:
         """What ``generate_samples`` leaves behind; only a port is asked."""
         raise BadCall(f"a {self.side.framework} side keeps no state to restore")
@@ -158,21 +181,17 @@ class SideRunner(abc.ABC):
         for precision in PRECISIONS:
             with self._ready(case, precision, notes) as model:
                 images = case.images.astype(precision)
-
-                def answer(model: Any, images: np.ndarray) -> Arrays:
-                    found = self.evaluate(model, images)
-                    return found | (self.activations(model, images) if activations else {})
-
-                own = answer(model, images)
+                run = _Run(model, case, precision, notes)
+                own = self._evaluated(run, images, activations)
                 if copies:
                     moved_answers = []
                     for weights, moved_images in moved_copies(case, precision, copies):
                         self.load(model, case, weights)
-                        moved_answers.append(answer(model, moved_images))
+                        moved_answers.append(self._evaluated(run, moved_images, activations))
                     floors[precision] = floors_of(own, moved_answers, precision)
                     self.load(model, case, case.weights)
                 for number, subset in enumerate(subsets):
-                    part = self.evaluate(model, images[list(subset)])
+                    part = self._evaluated(run, images[list(subset)], activations=False)
                     own |= {f"{name}@{number}": array for name, array in part.items()}
                 arrays[precision] = own
         return Trace(arrays, floors, notes=notes)
@@ -192,7 +211,8 @@ class SideRunner(abc.ABC):
             with contextlib.ExitStack() as stack:
                 model = stack.enter_context(self._ready(case, precision, notes))
                 images = case.images.astype(precision)
-                samples, randomness = self._trajectory(model, case, images, precision, notes)
+                run = _Run(model, case, precision, notes)
+                samples, randomness = self._trajectory(run, images)
                 arrays[precision] = {"samples": samples}
                 draws = tuple(randomness.log)  # of float32, the last
                 if copies:
@@ -200,7 +220,7 @@ class SideRunner(abc.ABC):
                     stack.enter_context(self.compiled(model, case.sampler.steps * copies))
                     for weights, moved_images in moved_copies(case, precision, copies):
                         self.load(model, case, weights)
-                        again, _ = self._trajectory(model, case, moved_images, precision, {})
+                        again, _ = self._trajectory(run, moved_images)
                         moved_answers.append({"samples": again})
                     floors[precision] = floors_of(
                         arrays[precision], moved_answers, precision, by_step=("samples",)
@@ -208,21 +228,23 @@ class SideRunner(abc.ABC):
                     self.load(model, case, case.weights)
         return Trace(arrays, floors, draws, notes)
 
-    def _trajectory(
-        self, model: Any, case: Case, images: np.ndarray, precision: str, notes: dict[str, Any]
-    ) -> tuple[np.ndarray, SharedRandomness]:
-        assert case.sampler is not None
-        steps = case.sampler.steps
+    def _evaluated(self, run: _Run, images: np.ndarray, activations: bool) -> Arrays:
+        with self._shared(run):
+            found = self.evaluate(run.model, images)
+        if activations:
+            with self._shared(run):
+                found |= self.activations(run.model, images)
+        return found
+
+    def _trajectory(self, run: _Run, images: np.ndarray) -> tuple[np.ndarray, SharedRandomness]:
+        assert run.case.sampler is not None
+        steps = run.case.sampler.steps
         every = self.sampler_entry.supports("return_every_step")
         runs = [steps] if every else range(1, steps + 1)
         parts = []
         for n_steps in runs:
-            randomness = SharedRandomness(case.key, self.side.layout)
-            with (
-                host_generators_seeded(case.key),
-                self.intercepted(model, randomness, precision, notes),
-            ):
-                parts.append(self.sample(model, case, images, n_steps, every))
+            with self._shared(run) as randomness:
+                parts.append(self.sample(run.model, run.case, images, n_steps, every))
         return np.concatenate(parts), randomness
 
     def unintercepted_samples(self, case: Case, seed: int) -> np.ndarray:
@@ -258,6 +280,16 @@ class SideRunner(abc.ABC):
                 raise BadCall("this side declares no generate_samples")
             self._sampler = bind(self.side.generate_samples)
         return self._sampler
+
+    @contextlib.contextmanager
+    def _shared(self, run: _Run) -> Iterator[SharedRandomness]:
+        """Every draw within, the framework's, NumPy's and Python's, comes from the case's key."""
+        randomness = SharedRandomness(run.case.key, self.side.layout)
+        with (
+            host_generators_seeded(run.case.key),
+            self.intercepted(run.model, randomness, run.precision, run.notes),
+        ):
+            yield randomness
 
     @contextlib.contextmanager
     def _ready(self, case: Case, precision: str, notes: dict[str, Any]) -> Iterator[Any]:
@@ -296,4 +328,4 @@ def as_scores(scores: np.ndarray, batch: int, sign: int) -> np.ndarray:
     """(B, 1) or (B,) to energies (B,); any other shape is left for the comparison to report."""
     if scores.shape == (batch, 1):
         scores = scores[:, 0]
-    return np.ascontiguousarray(scores * sign if sign != 1 else scores)
+    return np.array(scores * sign if sign != 1 else scores, order="C")

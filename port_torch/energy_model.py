@@ -15,18 +15,19 @@ from torch import Tensor, nn
 from ebm.settings import PUBLISHED, Settings
 
 # Keras's leaky_relu has slope 0.2 where torch's default is 0.01. TensorFlow keeps the slope, and
-# the root of 2 in gelu, as float32 constants even in float64: a port that does not is 1e-9 away.
+# the root of 1/2 in gelu, as float32 constants even in float64: a port that does not is 1e-9 away.
 LEAKY_SLOPE = torch.tensor(0.2, dtype=torch.float32).item()
-ROOT_OF_2 = torch.tensor(2.0, dtype=torch.float32).sqrt().item()
+ROOT_OF_HALF = torch.tensor(0.5, dtype=torch.float32).sqrt().item()
 
 # Above its threshold torch's softplus is the identity: at the default of 20 that is off by e^-20,
 # 2e-9; TensorFlow switches where the difference is lost in rounding, at 34 in float64.
 SOFTPLUS_THRESHOLD = 34.0
 
-# Keras's functions of these names.
+# Keras's functions of these names. In place, torch's elu takes its gradient from the result, y + 1,
+# as TensorFlow does; otherwise from exp(x), which is better where a unit is saturated, and another.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "elu": F.elu,
-    "gelu": lambda x: 0.5 * x * (1 + torch.erf(x / ROOT_OF_2)),
+    "elu": lambda x: F.elu(x, inplace=True),
+    "gelu": lambda x: 0.5 * x * torch.erfc(-x * ROOT_OF_HALF),
     "leaky_relu": lambda x: F.leaky_relu(x, LEAKY_SLOPE),
     "linear": lambda x: x,
     "relu": F.relu,
@@ -58,9 +59,11 @@ class EnergyModel(nn.Module):
             self.add_module(f"dense{number}", nn.Linear(features, hidden.units))
             features = hidden.units
         self.add_module("score", nn.Linear(features, 1))
-        for module in self.children():
-            nn.init.xavier_uniform_(module.weight)  # Glorot-uniform
-            nn.init.zeros_(module.bias)
+        for name, parameter in self.named_parameters():
+            if name.endswith("weight"):
+                nn.init.xavier_uniform_(parameter)  # Glorot-uniform
+            else:
+                nn.init.zeros_(parameter)
 
     def forward(self, images: Tensor) -> Tensor:
         x = images
@@ -72,7 +75,8 @@ class EnergyModel(nn.Module):
         for number, hidden in enumerate(self.settings.dense, start=1):
             x = self.get_submodule(f"dense{number}")(x)
             x = ACTIVATIONS[hidden.activation](x)
-        return self.get_submodule("score")(x)  # (B, 1)
+        scores: Tensor = self.get_submodule("score")(x)  # (B, 1)
+        return scores
 
 
 class SameConv2d(nn.Conv2d):

@@ -77,6 +77,7 @@ class KerasAdam(torch.optim.Optimizer):
             state["velocity"] = torch.zeros_like(parameter)
         state["step"] += 1
         momentum, velocity, gradient = state["momentum"], state["velocity"], parameter.grad
+        assert gradient is not None
         beta1, beta2 = group["betas"]
         momentum += (gradient - momentum) * (1 - beta1)
         velocity += (gradient.square() - velocity) * (1 - beta2)

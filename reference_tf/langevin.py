@@ -53,6 +53,8 @@ def generate_samples(
 
 def score_gradients(model: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
     """The gradient of every image's own score with respect to that image, (B, H, W, C)."""
+    if images.shape[0] == 0:
+        return images  # TensorFlow gives a strided convolution of no images the wrong shape
     with tf.GradientTape() as tape:
         tape.watch(images)
         scores = model(images)

@@ -28,7 +28,7 @@ class Capture(TorchDispatchMode):
     """
 
     def __init__(self, layers: Mapping[Tensor, str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.outputs: dict[str, Tensor] = {}
         self._layers = {_storage(parameter): layer for parameter, layer in layers.items()}
         self._consumed: dict[str, set[int]] = {}
@@ -58,4 +58,4 @@ class Capture(TorchDispatchMode):
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)

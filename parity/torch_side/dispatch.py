@@ -8,8 +8,9 @@ and aliasing are those of a run without it.
 What does not pass through here: other threads than the caller's (a backward pass on the CPU stays
 on it), other processes, NumPy's and Python's generators, and code compiled beforehand.
 
-Cost per operation, measured on one core: 7 µs (4 of them any mode's own), 12 with promotion and
-memory, 19 in ``inference_mode``; an operation that draws costs 55 µs and 15 ns per number.
+Cost per operation, measured on one CPU core: 7-10 µs (4 of them any mode's own),
+11-20 with promotion and memory, 19-40 in ``inference_mode``; an operation that draws costs
+55-100 µs and 15-20 ns per number.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -50,18 +51,11 @@ class TorchRunner(SideRunner):
         return model.to(DTYPES[precision])
 
     def load(self, model: nn.Module, case: Case, weights: Mapping[str, np.ndarray]) -> None:
-        tensors = state(model)
         if model not in self._matches:
             shapes = [Weight(name, array.shape) for name, array in weights.items()]
             self._matches[model] = match(shapes, parameters(model), self.torch_side.weights)
-        with torch.no_grad():
-            for found in self._matches[model]:
-                array = weights[found.weight]
-                if self.torch_side.flatten == "NCHW" and found.weight in case.feature_maps:
-                    feature_map = case.feature_maps[found.weight]
-                    array = layouts.rows_flattened_channels_first(array, feature_map)
-                array = layouts.weight_to_torch(array, found.kind)
-                tensors[found.parameter].copy_(torch.from_numpy(array))
+        flattened = case.feature_maps if self.torch_side.flatten == "NCHW" else {}
+        load_canonical(model, self._matches[model], weights, flattened)
 
     def evaluate(self, model: nn.Module, images: np.ndarray) -> Arrays:
         model.eval()
@@ -130,9 +124,8 @@ class TorchRunner(SideRunner):
         with interception, counted(model, randomness):
             yield
         if interception.not_float64:
-            notes["not_float64"] = sorted(
-                {*notes.get("not_float64", ()), *interception.not_float64}
-            )
+            places = interception.places
+            notes["not_float64"] = [f"{name} ({places[name]})" for name in interception.not_float64]
 
     def preprocessed(self, images: np.ndarray) -> np.ndarray:
         result = specs.entry(self.side.preprocess)(images)
@@ -159,6 +152,26 @@ class TorchRunner(SideRunner):
                 matches = match(wanted, parameters(model), self.torch_side.weights)
                 drawn.append(canonical_weights(model, matches))
         return {name: np.stack([weights[name] for weights in drawn]) for name in drawn[0]}
+
+    def read_weights(
+        self, path: str, shapes: Mapping[str, list[int]], feature_maps: Mapping[str, list[int]]
+    ) -> Arrays:
+        model = self.build(None)
+        model.load_state_dict(torch.load(path, weights_only=True))
+        wanted = [Weight(name, tuple(shape)) for name, shape in shapes.items()]
+        matches = match(wanted, parameters(model), self.torch_side.weights)
+        channels_first = feature_maps if self.torch_side.flatten == "NCHW" else {}
+        return canonical_weights(model, matches, channels_first)
+
+    def write_weights(
+        self, path: str, weights: Arrays, feature_maps: Mapping[str, list[int]]
+    ) -> None:
+        model = self.build(None)
+        wanted = [Weight(name, array.shape) for name, array in weights.items()]
+        matches = match(wanted, parameters(model), self.torch_side.weights)
+        channels_first = feature_maps if self.torch_side.flatten == "NCHW" else {}
+        load_canonical(model, matches, weights, channels_first)
+        torch.save(model.state_dict(), path)
 
     def state(self, case: Case) -> list[dict[str, str]]:
         """What ``generate_samples`` leaves behind (``parity.torch_side.state``)."""
@@ -215,13 +228,44 @@ def state(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def canonical_weights(model: nn.Module, matches: list[Match]) -> Arrays:
-    """The model's weights under the reference's names in canonical layout."""
+def load_canonical(
+    model: nn.Module,
+    matches: Sequence[Match],
+    weights: Mapping[str, np.ndarray],
+    channels_first: Mapping[str, Sequence[int]] = MappingProxyType({}),
+) -> None:
+    """Put canonical weights into the model.
+
+    Args:
+        channels_first: dense kernel -> (H, W, C) of the map before it, for a network that flattens
+            channels first.
+    """
     tensors = state(model)
-    return {
-        found.weight: layouts.weight_from_torch(_numpy(tensors[found.parameter]), found.kind)
-        for found in matches
-    }
+    with torch.no_grad():
+        for found in matches:
+            array = weights[found.weight]
+            if found.weight in channels_first:
+                feature_map = channels_first[found.weight]
+                array = layouts.rows_flattened_channels_first(array, feature_map)
+            array = layouts.weight_to_torch(array, found.kind)
+            tensors[found.parameter].copy_(torch.from_numpy(array))
+
+
+def canonical_weights(
+    model: nn.Module,
+    matches: Sequence[Match],
+    channels_first: Mapping[str, Sequence[int]] = MappingProxyType({}),
+) -> Arrays:
+    """The inverse of :func:`load_canonical`: the model's weights under the reference's names."""
+    tensors = state(model)
+    weights = {}
+    for found in matches:
+        array = layouts.weight_from_torch(_numpy(tensors[found.parameter]), found.kind)
+        if found.weight in channels_first:
+            feature_map = channels_first[found.weight]
+            array = layouts.rows_flattened_channels_last(array, feature_map)
+        weights[found.weight] = array
+    return weights
 
 
 @contextlib.contextmanager

@@ -165,7 +165,7 @@ EDITS = (
         (
             (
                 GRADIENT_CLIP,
-                "            gradients = gradients * (gradient_clip / gradients.norm()).clamp(max=1)\n",
+                "            gradients *= (gradient_clip / gradients.norm()).clamp(max=1)\n",
             ),
         ),
         SAMPLES,

@@ -16,7 +16,9 @@ SCHEMA = json.loads((ROOT / "docs" / "report.schema.json").read_text())
 ONE_CHECK = ("--only", "preprocessing")
 
 
-def parity(*arguments: str, cwd: Path = ROOT, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def parity(
+    *arguments: str, cwd: Path = ROOT, timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
     command = [sys.executable, "-m", "parity", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
@@ -43,15 +45,17 @@ def test_green_run_writes_a_valid_report_the_same_for_the_same_seed(tmp_path: Pa
     reports = []
     for number in range(2):
         path = tmp_path / f"{number}.json"
-        run = parity("check", "--seed", "7", "--only", "energies,draw_log", "--json", str(path))
+        run = parity(
+            "check", "--seed", "7", "--only", "energies,state_restored", "--json", str(path)
+        )
         assert run.returncode == 0, run.stdout + run.stderr
-        assert "PARITY: rounding (only energies, draw_log)" in run.stdout
+        assert "PARITY: rounding (only energies, state_restored)" in run.stdout
         report = json.loads(path.read_text())
         jsonschema.validate(report, SCHEMA)
         del report["seconds"], report["environment"]
         reports.append(report)
     assert reports[0] == reports[1]
-    assert [check["name"] for check in reports[0]["checks"]] == ["energies", "draw_log"]
+    assert [check["name"] for check in reports[0]["checks"]] == ["energies", "state_restored"]
 
 
 def test_the_schema_test_can_fail() -> None:
@@ -63,9 +67,7 @@ def test_a_wrong_port_exits_1_and_says_where_how_much_and_how_to_reproduce(tmp_p
     edit = next(edit for edit in EDITS if edit.name == "energies averaged before the gradient")
     spec = str(write_port(edit, tmp_path))
     path = tmp_path / "report.json"
-    run = parity(
-        "check", "--port", spec, "--only", "samples_teacher_forced", "--json", str(path)
-    )
+    run = parity("check", "--port", spec, "--only", "samples_teacher_forced", "--json", str(path))
     assert run.returncode == 1
     report = json.loads(path.read_text())
     jsonschema.validate(report, SCHEMA)
@@ -190,6 +192,17 @@ def test_a_missing_framework_exits_3_and_says_what_to_install(tmp_path: Path) ->
     assert "the reference needs tensorflow, which is not installed here: pip install" in run.stderr
 
 
+def check_with_weights(weights: Path) -> subprocess.CompletedProcess[str]:
+    """Check the project's pair with other trained weights."""
+    pair = weights.parent / "other_pair.py"
+    pair.write_text(
+        "import dataclasses, ebm.pair\n"
+        f"weights = {{'other': {str(weights)!r}}}\n"
+        "pair = dataclasses.replace(ebm.pair.pair, weights=weights)\n"
+    )
+    return parity("check", f"{pair}:pair", "--only", "energies")
+
+
 def test_weights_of_another_model_are_refused_by_name(tmp_path: Path) -> None:
     from parity import archive
 
@@ -198,11 +211,7 @@ def test_weights_of_another_model_are_refused_by_name(tmp_path: Path) -> None:
     arrays["conv1/kernel"] = arrays["conv1/kernel"][:3]
     arrays["conv9/kernel"] = arrays["conv2/bias"]
     archive.save(tmp_path / "other.safetensors", arrays, about)
-    (tmp_path / "other_pair.py").write_text(
-        "import dataclasses, ebm.pair\n"
-        f"pair = dataclasses.replace(ebm.pair.pair, weights={{'other': {str(tmp_path / 'other.safetensors')!r}}})\n"
-    )
-    run = parity("check", f"{tmp_path / 'other_pair.py'}:pair", "--only", "energies")
+    run = check_with_weights(tmp_path / "other.safetensors")
     assert run.returncode == 2
     for text in (
         "score/bias is missing",
@@ -216,11 +225,7 @@ def test_altered_weights_are_refused_by_name(tmp_path: Path) -> None:
     data = bytearray((ROOT / "weights" / "energy_model.safetensors").read_bytes())
     data[-100] ^= 1
     (tmp_path / "altered.safetensors").write_bytes(data)
-    (tmp_path / "other_pair.py").write_text(
-        "import dataclasses, ebm.pair\n"
-        f"pair = dataclasses.replace(ebm.pair.pair, weights={{'w': {str(tmp_path / 'altered.safetensors')!r}}})\n"
-    )
-    run = parity("check", f"{tmp_path / 'other_pair.py'}:pair", "--only", "energies")
+    run = check_with_weights(tmp_path / "altered.safetensors")
     assert run.returncode == 2
     assert "altered.safetensors was altered" in run.stderr
 

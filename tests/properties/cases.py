@@ -40,5 +40,3 @@ def sampler_cases(
     """The same with drawn arguments of ``generate_samples``."""
     calls = strategies.sampler_calls(session, max_steps=8) if calls is None else calls
     return network_cases(session, keep, max_batch=3, sampler=calls)
-
-

@@ -26,9 +26,7 @@ def test_energies_are_equal(parity_session: Session, data: st.DataObject) -> Non
 
 
 @pytest.mark.parametrize("images", ["real", "uniform", "mixture"])
-def test_energies_and_gradients_of_the_trained_model(
-    parity_session: Session, images: str
-) -> None:
+def test_energies_and_gradients_of_the_trained_model(parity_session: Session, images: str) -> None:
     """Digits, noise and mixtures, to 1e-13 of the largest energy or gradient."""
     recipe = Recipe(WeightsRecipe(trained="trained"), images=images, batch=32, key=7)
     outcomes = check_network(parity_session, make_case(parity_session, recipe))

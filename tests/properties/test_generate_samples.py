@@ -33,9 +33,7 @@ def test_trajectories_are_equal(parity_session: Session, data: st.DataObject) ->
 @pytest.mark.parametrize(
     "weights", [WeightsRecipe(trained="trained"), WeightsRecipe(scale=1.0, seed=11)]
 )
-def test_two_hundred_steps_stay_together(
-    parity_session: Session, weights: WeightsRecipe
-) -> None:
+def test_two_hundred_steps_stay_together(parity_session: Session, weights: WeightsRecipe) -> None:
     """Free-running in float64, on trained and on freshly initialised weights."""
     recipe = Recipe(weights, images="mixture", batch=2, key=200, sampler=LONG)
     case = make_case(parity_session, recipe)
@@ -56,9 +54,7 @@ def test_the_port_leaves_nothing_behind(parity_session: Session, data: st.DataOb
 
 
 @pytest.mark.parametrize("steps", [1, 5])
-def test_without_every_step_only_the_last_is_returned(
-    parity_session: Session, steps: int
-) -> None:
+def test_without_every_step_only_the_last_is_returned(parity_session: Session, steps: int) -> None:
     """Both sides' final images are the last of their trajectories."""
     import torch
 

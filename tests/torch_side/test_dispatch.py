@@ -686,16 +686,21 @@ def test_nested_and_repeated_checkpoints() -> None:
         assert_same(one, other)
 
 
-def test_a_checkpoint_without_its_generator_draws_anew_as_in_torch() -> None:
-    def code() -> None:
+@pytest.mark.parametrize("private", [False, True])
+def test_a_checkpoint_that_does_not_put_its_generator_back_draws_anew(private: bool) -> None:
+    """So it does without interception, and its gradients are as wrong there as here."""
+    own = torch.Generator() if private else None
+
+    def segment(x: Tensor) -> Tensor:
+        return x * torch.randn(3, generator=own)
+
+    def code() -> Tensor:
         x = torch.zeros(3, requires_grad=True)
+        checkpoint(segment, x, use_reentrant=False, preserve_rng_state=private).sum().backward()
+        return x.grad
 
-        def segment(t: Tensor) -> Tensor:
-            return t * torch.randn(3)
-
-        checkpoint(segment, x, use_reentrant=False, preserve_rng_state=False).sum().backward()
-
-    _, randomness = intercepted(code)
+    found, randomness = intercepted(code)
+    assert_same(found, normal((6,))[3:])
     assert families(randomness) == [("normal", 3, "float32")] * 2
 
 
@@ -881,7 +886,7 @@ def test_requests_for_float32_are_promoted(operation: str, mode: str) -> None:
     assert found.dtype == torch.float64
     assert interception.promoted == [operation]
     assert interception.not_float64 == []
-    assert interception.places[operation].startswith("test_torch_dispatch.py:")
+    assert interception.places[operation].startswith("test_dispatch.py:")
 
 
 @pytest.mark.usefixtures("_float64")
@@ -1007,6 +1012,10 @@ def test_resized_storages_and_numbers_from_python_are_counted() -> None:
     with Interception(None, track_memory=True) as interception:
         out = torch.empty(0)
         torch.zeros(KILOBYTE, out=out)
+        assert interception.live_bytes == 1024
+        torch.zeros(2 * KILOBYTE, out=out.resize_(0))
+        assert interception.live_bytes == 2048
+        out = out[:0].clone().resize_(KILOBYTE)
         assert interception.live_bytes == 1024
         more = torch.tensor([0.0] * KILOBYTE)
         assert interception.live_bytes == 2048
