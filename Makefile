@@ -18,8 +18,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint con
 parity: $(INSTALLED) ## Is the port the same program as the reference? The verdict, in a minute
 	@$(BIN)/parity check $(if $(PROFILE),--profile $(PROFILE))
 
+# Two processes, because TensorFlow and GPU builds of PyTorch crash each other in one.
 test: $(INSTALLED) ## Run every test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --ignore tests/tensorflow_side
+	@$(BIN)/python -m pytest tests/tensorflow_side
 
 lint: $(INSTALLED) ## Style, form and types
 	@$(BIN)/ruff check .
@@ -33,8 +35,8 @@ format: $(INSTALLED) ## Put imports and layout in order
 doctor: $(INSTALLED) ## What is installed, and do the float64 oracle and the shared randomness hold
 	@$(BIN)/parity doctor
 
-calibrate: $(INSTALLED) ## Measure the distribution of residual / floor on 1,000 random cases
-	@$(BIN)/parity doctor --cases 1000
+calibrate: $(INSTALLED) ## Measure the distribution of residual / floor on 1,000 random cases, and how many of 200 small faults are caught
+	@$(BIN)/parity doctor --cases 1000 --faults 200 --json build/calibration.json
 
 train: $(INSTALLED) ## Train the reference and write weights/; goes on where it was interrupted
 	@$(BIN)/python -m ebm.train

@@ -19,14 +19,14 @@ def images_to_canonical(array: np.ndarray, layout: str) -> np.ndarray:
     """(..., C, H, W) to (..., H, W, C) for layout "NCHW"; arrays of rank below 4 as they are."""
     if layout == "NCHW" and array.ndim >= 4:
         array = np.moveaxis(array, -3, -1)
-    return np.ascontiguousarray(array)
+    return _contiguous(array)
 
 
 def images_from_canonical(array: np.ndarray, layout: str) -> np.ndarray:
     """The inverse of :func:`images_to_canonical`."""
     if layout == "NCHW" and array.ndim >= 4:
         array = np.moveaxis(array, -1, -3)
-    return np.ascontiguousarray(array)
+    return _contiguous(array)
 
 
 def weight_to_torch(array: np.ndarray, kind: str) -> np.ndarray:
@@ -45,7 +45,7 @@ def weight_to_torch(array: np.ndarray, kind: str) -> np.ndarray:
         array = array.transpose(array.ndim - 1, array.ndim - 2, *spatial)
     elif kind == "dense":
         array = array.T
-    return np.ascontiguousarray(array)
+    return _contiguous(array)
 
 
 def weight_from_torch(array: np.ndarray, kind: str) -> np.ndarray:
@@ -54,12 +54,14 @@ def weight_from_torch(array: np.ndarray, kind: str) -> np.ndarray:
         array = array.transpose(*range(2, array.ndim), 1, 0)
     elif kind == "dense":
         array = array.T
-    return np.ascontiguousarray(array)
+    return _contiguous(array)
 
 
 def shape_in_torch(shape: Sequence[int], kind: str) -> tuple[int, ...]:
     """The shape that a canonical kernel of ``shape`` has on the torch side."""
-    return weight_to_torch(np.empty(tuple(shape), dtype=np.bool_), kind).shape
+    if kind in ("convolution", "transposed_convolution"):
+        return (*shape[:-3:-1], *shape[:-2])
+    return tuple(shape[::-1] if kind == "dense" else shape)
 
 
 def rows_flattened_channels_first(kernel: np.ndarray, feature_map: Sequence[int]) -> np.ndarray:
@@ -71,11 +73,22 @@ def rows_flattened_channels_first(kernel: np.ndarray, feature_map: Sequence[int]
     """
     height, width, channels = feature_map
     rows = kernel.reshape(height, width, channels, -1).transpose(2, 0, 1, 3)
-    return np.ascontiguousarray(rows.reshape(kernel.shape))
+    return _contiguous(rows.reshape(kernel.shape))
 
 
 def rows_flattened_channels_last(kernel: np.ndarray, feature_map: Sequence[int]) -> np.ndarray:
     """The inverse of :func:`rows_flattened_channels_first`."""
     height, width, channels = feature_map
     rows = kernel.reshape(channels, height, width, -1).transpose(1, 2, 0, 3)
-    return np.ascontiguousarray(rows.reshape(kernel.shape))
+    return _contiguous(rows.reshape(kernel.shape))
+
+
+def _contiguous(array: np.ndarray) -> np.ndarray:
+    """``array`` with the strides of a new one.
+
+    ``np.ascontiguousarray`` keeps whatever strides an axis of length 1 has, and torch then takes
+    images of one channel for channels-last ones, on which a port's ``view`` fails.
+    """
+    result = np.empty(array.shape, array.dtype)
+    result[...] = array
+    return result

@@ -206,7 +206,7 @@ class TorchRunner(SideRunner):
         A transposed channels-last array of one channel would keep its strides while claiming to be
         contiguous, and a port that uses ``view`` would raise through the harness's fault.
         """
-        return torch.from_numpy(layouts.images_from_canonical(images, self.side.layout).copy())
+        return torch.from_numpy(layouts.images_from_canonical(images, self.side.layout))
 
 
 def parameters(model: nn.Module) -> list[Parameter]:

@@ -1,0 +1,46 @@
+"""Traces travel between processes without losing anything."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from parity import archive
+from parity.errors import BadFile
+from parity.randomness import Draw
+from parity.traces import Trace
+
+TRACE = Trace(
+    arrays={
+        "float64": {"energies": np.arange(2.0), "activations/conv/1": np.ones((1, 2))},
+        "float32": {"energies": np.arange(2, dtype=np.float32)},
+    },
+    floors={"float64": {"energies": np.array(1e-16), "samples": np.array([1e-16, 2e-16])}},
+    draws=(Draw("normal", 6, "float32", 1), Draw("multinomial", 1, "int64", 2, served=False)),
+    notes={"horizon": 60},
+)
+
+
+def test_round_trip() -> None:
+    again = Trace.from_bytes(TRACE.to_bytes())
+    assert again.draws == TRACE.draws
+    assert again.notes == TRACE.notes
+    assert {p: list(named) for p, named in again.arrays.items()} == {
+        p: list(named) for p, named in TRACE.arrays.items()
+    }
+    found = again.array("float64", "activations/conv/1")
+    assert found is not None
+    assert np.array_equal(found, np.ones((1, 2)))
+    assert again.floors["float64"]["energies"].shape == ()
+    assert again.floors["float64"]["samples"].shape == (2,)
+
+
+def test_what_a_side_did_not_answer_is_none() -> None:
+    assert TRACE.array("float32", "samples") is None
+    assert TRACE.array("float16", "energies") is None
+
+
+@pytest.mark.parametrize("about", [{"kind": "case", "schema": 1}, {"kind": "trace", "schema": 2}])
+def test_anything_else_is_refused(about: dict[str, object]) -> None:
+    with pytest.raises(BadFile, match="expected a trace of schema 1"):
+        Trace.from_bytes(archive.to_bytes({}, about))
