@@ -151,12 +151,21 @@ def _draw_log(case: Case, reference: Trace, port: Trace) -> Outcome:
                 }
             )
             break
-    findings += [
-        {"id": "escaped", "message": f"randomness escaped: {draw.family} cannot be shared"}
-        for draw in escaped[:1]
-    ]
+    failure = None
+    if escaped:
+        failure = (
+            f"randomness escaped: the port draws by {escaped[0].family}, for which there is no "
+            "shared stream"
+        )
     notes = {"draws": len(theirs), "port_draws": len(ours)}
-    return Outcome("draw_log", (), case, findings=tuple(findings), notes=notes, looked=True)
+    return Outcome(
+        "draw_log",
+        case=case,
+        failure=failure,
+        findings=tuple(findings),
+        notes=notes,
+        looked=True,
+    )
 
 
 def _shown(draw: Draw | None) -> str:

@@ -221,3 +221,18 @@ def test_draws_in_a_port_of_its_own_generator_escape(
         found = check_sampler(session, case(session), twice=True)
     assert found[-1].verdict is Verdict.INVALID
     assert "randomness escaped: the port, run twice on one case" in str(found[-1].failure)
+
+
+def test_a_draw_without_a_shared_stream_escapes_and_is_named(
+    parity_session: Session, tmp_path: Path
+) -> None:
+    text = (
+        "def mine(model, images, steps, step_size, noise):\n"
+        "    torch.multinomial(torch.ones(3), 1)\n"
+        "    return generate_samples(model, images, steps, step_size, noise)\n"
+        "side = dataclasses.replace(ebm.pair.port, generate_samples=mine)\n"
+    )
+    with port(parity_session, tmp_path, text) as session:
+        *_, draw_log = check_sampler(session, case(session))
+    assert draw_log.verdict is Verdict.INVALID
+    assert "the port draws by multinomial" in str(draw_log.failure)
