@@ -47,6 +47,37 @@ def architectures() -> SearchStrategy[dict[str, object]]:
     return _settings()
 
 
+@st.composite
+def trainings(draw: st.DrawFn) -> tuple[dict[str, object], int]:
+    """Short training runs on drawn architectures: every way of cutting batches, any buffer."""
+    batch_size = draw(st.integers(1, 8))
+    split = draw(st.sampled_from(["halves", "counts"]))
+    n_real = draw(st.integers(1, 8))
+    if split == "halves" and (n_real + batch_size) % 2:
+        n_real += 1
+    settings = draw(_settings()) | {
+        "steps": draw(st.integers(1, 3)),
+        "batch_size": batch_size,
+        "buffer_size": draw(st.integers(1, 24)),
+        "fresh_fraction": draw(st.sampled_from([0.0, 0.05, 0.5, 1.0])),
+        "alpha": draw(st.sampled_from([0.0, 0.1, 3.0])),
+        "learning_rate": draw(st.sampled_from([1e-5, 1e-4, 1e-2])),
+        "score_split": split,
+    }
+    return settings, n_real
+
+
+def fixed_trainings() -> list[tuple[dict[str, object], int, int]]:
+    """Three steps of the published model; the published last batch, 96 real images and 128 fake.
+
+    That batch is cut 112/112, so that 16 fakes count as real. A small network is enough to see it.
+    """
+    small = Settings(8, 6, 2, (ConvLayer(4, (3, 3), (2, 2)),), (DenseLayer(5),)).to_dict()
+    names = ("height", "width", "channels", "convolutions", "dense")
+    last_batch = {name: small[name] for name in names} | {"steps": 2}
+    return [({"steps": 3, "batch_size": 8, "buffer_size": 20}, 8, 3), (last_batch, 96, 1)]
+
+
 reference = parity.TensorFlowSide(
     model="reference_tf.energy_model:energy_model",
     generate_samples="reference_tf.langevin:generate_samples",
@@ -73,6 +104,8 @@ pair = parity.Pair(
     port=port,
     settings="ebm.settings:Settings",
     architectures="ebm.pair:architectures",
+    trainings="ebm.pair:trainings",
+    fixed_trainings="ebm.pair:fixed_trainings",
     images="ebm.pair:images",
     weights={"trained": "weights/energy_model.safetensors"},
 )

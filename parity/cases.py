@@ -43,6 +43,24 @@ class SamplerCall:
             raise BadCall(f"gradient_clip must be finite and above 0, got {clip!r}")
 
 
+@dataclasses.dataclass(frozen=True)
+class TrainingCall:
+    """How a case trains.
+
+    Attributes:
+        steps: how many steps are taken; the case's images are divided into as many real batches.
+        iterations: how many steps the optimizer has taken before, as its moments say.
+    """
+
+    steps: int = 1
+    iterations: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("steps", self.steps, 1), ("iterations", self.iterations, 0)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise BadCall(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Case:
     """One stimulus for both sides.
@@ -54,6 +72,10 @@ class Case:
         settings: what ``model(settings)`` is given; None for ``model()``.
         feature_maps: name of a dense kernel that follows a flatten -> (H, W, C) that is flattened.
         sampler: how ``generate_samples`` is called; None for a case of the network alone.
+        training: how many training steps are taken; None for a case that trains nothing.
+        state: where training starts besides weights: ``buffer`` (N, H, W, C), the replay buffer's
+            images, and the optimizer's moments, ``<moment>/<weight>``, canonical. What is absent
+            is as the side's own program makes it.
         origin: how the case was drawn, for people.
     """
 
@@ -63,6 +85,8 @@ class Case:
     settings: Mapping[str, Any] | None = None
     feature_maps: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     sampler: SamplerCall | None = None
+    training: TrainingCall | None = None
+    state: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -72,6 +96,15 @@ class Case:
                 raise BadCall(f"weight {name} must be float32, got {array.dtype}")
             if not np.isfinite(array).all():
                 raise BadCall(f"weight {name} holds NaN or infinity at {_first_bad(array)}")
+        for name, array in self.state.items():
+            if array.dtype != np.float32 or not np.isfinite(array).all():
+                raise BadCall(f"state {name} must be float32 and finite, got {array.dtype}")
+        if self.training is None and self.state:
+            raise BadCall("a case with a training state needs 'training' arguments")
+        if self.training is not None and len(self.images) % self.training.steps:
+            raise BadCall(
+                f"{len(self.images)} images cannot be divided into {self.training.steps} batches"
+            )
 
     @property
     def digest(self) -> str:
@@ -99,6 +132,7 @@ class Case:
 
     def _content(self) -> tuple[archive.Arrays, dict[str, Any]]:
         arrays = {f"weights/{name}": array for name, array in self.weights.items()}
+        arrays |= {f"state/{name}": array for name, array in self.state.items()}
         arrays["images"] = self.images
         about = {
             "kind": "case",
@@ -108,6 +142,8 @@ class Case:
             "settings": None if self.settings is None else dict(self.settings),
             "feature_maps": {name: list(shape) for name, shape in self.feature_maps.items()},
             "sampler": None if self.sampler is None else dataclasses.asdict(self.sampler),
+            "training": None if self.training is None else dataclasses.asdict(self.training),
+            "state": list(self.state),
             "origin": dict(self.origin),
         }
         return arrays, about
@@ -120,7 +156,7 @@ class Case:
             )
         if about.get("schema") != SCHEMA:
             raise BadFile(f"{name} has schema {about.get('schema')}; this version reads {SCHEMA}")
-        sampler = about["sampler"]
+        sampler, training = about["sampler"], about["training"]
         return cls(
             weights={weight: arrays[f"weights/{weight}"] for weight in about["weights"]},
             images=arrays["images"],
@@ -128,6 +164,8 @@ class Case:
             settings=about["settings"],
             feature_maps={k: tuple(shape) for k, shape in about["feature_maps"].items()},
             sampler=None if sampler is None else SamplerCall(**sampler),
+            training=None if training is None else TrainingCall(**training),
+            state={name: arrays[f"state/{name}"] for name in about["state"]},
             origin=about["origin"],
         )
 

@@ -50,6 +50,8 @@ class Side:
         preprocess: ``preprocess(images)``, uint8 (B, H, W) to what the network takes.
         validate: ``validate(model, real)`` -> dict of scalars.
         layout: how this side lays out images.
+        buffer_images: the attribute of the replay buffer that holds its images; found by itself
+            if there is only one.
         energy_sign: what ``model`` returns is ``energy_sign`` times what the reference's returns.
     """
 
@@ -60,6 +62,7 @@ class Side:
     replay_buffer: Entry | None = None
     preprocess: Entry | None = None
     validate: Entry | None = None
+    buffer_images: str | None = None
     layout: str = "NHWC"
     energy_sign: int = 1
 
@@ -132,6 +135,10 @@ class Pair:
         name: what reports call the pair.
         settings: a class with ``from_dict``, for ``model(settings)``; None for ``model()``.
         architectures: ``architectures()`` -> Hypothesis strategy of settings as plain dicts.
+        trainings: ``trainings()`` -> Hypothesis strategy of ``(settings, n)``: settings of a
+            training run, and how many real images a step takes. None for the program's own.
+        fixed_trainings: ``fixed_trainings()`` -> list of ``(settings, n, steps)`` that every
+            profile runs, from trained weights.
         images: ``images()`` -> (N, H, W, C) float32, real images as the network takes them.
         weights: name -> path of trained weights in canonical layout, relative to the project.
         image_range: the least and greatest value an image may have.
@@ -142,6 +149,8 @@ class Pair:
     name: str = "pair"
     settings: Entry | None = None
     architectures: Entry | None = None
+    trainings: Entry | None = None
+    fixed_trainings: Entry | None = None
     images: Entry | None = None
     weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
     image_range: tuple[float, float] = (-1.0, 1.0)

@@ -8,6 +8,7 @@ result exactly where it was, and a floor of 0 raises false alarms.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -19,17 +20,26 @@ NETWORK_COPIES = 4
 TRAJECTORY_COPIES = 4
 
 
-def moved_copies(
-    case: Case, precision: str, copies: int
-) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-    """(weights, images) of each copy in ``precision``, every element one ULP away.
+@dataclasses.dataclass(frozen=True)
+class MovedCopy:
+    """A case's arrays, every element one ULP away."""
+
+    weights: dict[str, np.ndarray]
+    images: np.ndarray
+    state: dict[str, np.ndarray]
+
+
+def moved_copies(case: Case, precision: str, copies: int) -> Iterator[MovedCopy]:
+    """``copies`` independent copies of the case in ``precision``.
 
     Zeros stay zeros: their neighbours are subnormal, which TensorFlow flushes to zero.
     """
     for number in range(copies):
         rng = generator(case.key, f"floor/{precision}/{number}")
         weights = {name: moved(array, precision, rng) for name, array in case.weights.items()}
-        yield weights, moved(case.images, precision, rng)
+        images = moved(case.images, precision, rng)
+        state = {name: moved(array, precision, rng) for name, array in case.state.items()}
+        yield MovedCopy(weights, images, state)
 
 
 def moved(array: np.ndarray, precision: str, rng: np.random.Generator) -> np.ndarray:

@@ -19,6 +19,7 @@ class Profile:
         max_steps: the most steps of a drawn trajectory.
         states: cases of what the sampler leaves behind.
         noises: noise scales whose distribution is tested.
+        trainings: drawn cases of training, besides the fixed ones.
         initialisations: architectures whose fresh weights are compared.
     """
 
@@ -30,15 +31,16 @@ class Profile:
     max_steps: int
     states: int
     noises: int
+    trainings: int
     initialisations: int
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("quick", 5, 24, 5, 5, 12, 3, 2, 2),
-        Profile("ci", 20, 100, 20, 20, 20, 8, 4, 5),
-        Profile("nightly", 150, 1000, 150, 150, 20, 40, 12, 30),
+        Profile("quick", 5, 24, 5, 5, 12, 3, 2, 4, 2),
+        Profile("ci", 20, 100, 20, 20, 20, 8, 4, 20, 5),
+        Profile("nightly", 150, 1000, 150, 150, 20, 40, 12, 200, 30),
     )
 }
 

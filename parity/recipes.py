@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from parity.cases import Case, SamplerCall
+from parity.cases import Case, SamplerCall, TrainingCall
 from parity.errors import BadCall
 from parity.randomness import generator
 from parity.session import ModelFacts, Session, Settings
+
+GRADIENT_SIZE = 1e-2
 
 IMAGE_KINDS = ("uniform", "real", "mixture", "saturated", "outside")
 
@@ -34,8 +36,21 @@ class WeightsRecipe:
 
 
 @dataclasses.dataclass(frozen=True)
+class TrainingRecipe:
+    """Where training starts and how far it goes.
+
+    ``iterations`` above 0 gives the optimizer random moments, as after so many steps; 0 leaves it
+    fresh. ``buffer`` images are put into the replay buffer; None leaves those it makes itself.
+    """
+
+    steps: int = 1
+    iterations: int = 0
+    buffer: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How to make a case."""
+    """How to make a case; ``batch`` is the number of images, of each step if it trains."""
 
     weights: WeightsRecipe
     images: str = "uniform"
@@ -43,6 +58,7 @@ class Recipe:
     key: int = 0
     settings: Settings = None
     sampler: SamplerCall | None = None
+    training: TrainingRecipe | None = None
 
     def about(self) -> dict[str, Any]:
         """The recipe as plain values, for reports."""
@@ -52,6 +68,9 @@ class Recipe:
 def make_case(session: Session, recipe: Recipe) -> Case:
     """The case that ``recipe`` describes, of the session's pair."""
     facts = session.facts(recipe.settings)
+    training = None
+    if recipe.training is not None:
+        training = TrainingCall(recipe.training.steps, recipe.training.iterations)
     return Case(
         weights=make_weights(session, facts, recipe),
         images=make_images(session, facts, recipe),
@@ -59,6 +78,8 @@ def make_case(session: Session, recipe: Recipe) -> Case:
         settings=recipe.settings,
         feature_maps=facts.feature_maps,
         sampler=recipe.sampler,
+        training=training,
+        state=make_state(session, facts, recipe),
         origin=recipe.about(),
     )
 
@@ -66,7 +87,7 @@ def make_case(session: Session, recipe: Recipe) -> Case:
 def make_weights(session: Session, facts: ModelFacts, recipe: Recipe) -> dict[str, np.ndarray]:
     """Float32 weights in the reference's order."""
     if recipe.weights.trained is not None:
-        if recipe.settings is not None:
+        if facts.names != session.facts(None).names or facts.shapes != session.facts(None).shapes:
             raise BadCall(
                 "trained weights belong to the published architecture, not to a drawn one"
             )
@@ -101,7 +122,8 @@ def make_images(session: Session, facts: ModelFacts, recipe: Recipe) -> np.ndarr
     """
     low, high = session.pair.image_range
     rng = generator(recipe.weights.seed ^ recipe.key, f"images/{recipe.images}")
-    shape = (recipe.batch, *facts.image_shape)
+    batch = recipe.batch * (recipe.training.steps if recipe.training is not None else 1)
+    shape = (batch, *facts.image_shape)
     noise = rng.uniform(low, high, shape)
     if recipe.images == "uniform":
         images = noise
@@ -113,10 +135,37 @@ def make_images(session: Session, facts: ModelFacts, recipe: Recipe) -> np.ndarr
         real = session.real_images()
         if real is None or facts.image_shape != real.shape[1:]:
             raise BadCall(f"the pair has no real images of shape {facts.image_shape}")
-        images = real[rng.integers(0, len(real), recipe.batch)].astype(np.float64)
+        images = real[rng.integers(0, len(real), batch)].astype(np.float64)
         if recipe.images == "mixture":
-            share = rng.choice([0.0, 0.25, 0.5, 1.0], (recipe.batch, 1, 1, 1))
+            share = rng.choice([0.0, 0.25, 0.5, 1.0], (batch, 1, 1, 1))
             images = share * images + (1 - share) * noise
     else:
         raise BadCall(f"images must be one of {', '.join(IMAGE_KINDS)}, got {recipe.images!r}")
     return images.astype(np.float32)
+
+
+def make_state(session: Session, facts: ModelFacts, recipe: Recipe) -> dict[str, np.ndarray]:
+    """Images of the replay buffer and moments of the optimizer, as the recipe says.
+
+    Moments are of the size of the published model's gradients; a tenth are zero, as where a unit
+    never was active.
+    """
+    state: dict[str, np.ndarray] = {}
+    if recipe.training is None:
+        return state
+    rng = generator(recipe.weights.seed ^ recipe.key, "training state")
+    if recipe.training.buffer is not None:
+        low, high = session.pair.image_range
+        shape = (recipe.training.buffer, *facts.image_shape)
+        noise = rng.uniform(low, high, shape)
+        limits = rng.choice([low, high], shape)
+        state["buffer"] = np.where(rng.random(shape) < 0.3, limits, noise).astype(np.float32)
+    if recipe.training.iterations:
+        for moment in session.moments(recipe.settings):
+            for name, shape in zip(facts.names, facts.shapes, strict=True):
+                values = rng.normal(0.0, GRADIENT_SIZE, shape)
+                if moment not in ("momentum",):
+                    values = values**2  # an average of squares
+                values[rng.random(shape) < 0.1] = 0.0
+                state[f"{moment}/{name}"] = values.astype(np.float32)
+    return state

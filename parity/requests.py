@@ -15,6 +15,7 @@ from parity.cases import Case
 from parity.declarations import Pair, Side
 from parity.errors import BadCall, MissingPackage
 from parity.side_runner import SideRunner
+from parity.training import training
 
 INSTALL = {
     "torch": "pip install 'torch==2.13.0'",
@@ -42,6 +43,12 @@ class Requests:
 
     def samples(self, case: bytes, **options: Any) -> bytes:
         return self.runner.samples(Case.from_bytes(case), **options).to_bytes()
+
+    def training(self, case: bytes, **options: Any) -> bytes:
+        return training(self.runner, Case.from_bytes(case), **options).to_bytes()
+
+    def moments(self, settings: dict[str, Any] | None) -> list[str]:
+        return self.runner.moments(settings)
 
     def clip_bounds(self, case: bytes) -> dict[str, float]:
         return self.runner.clip_bounds(Case.from_bytes(case))

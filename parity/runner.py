@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import hypothesis
 from hypothesis.strategies import SearchStrategy
 
-from parity import strategies
+from parity import specs, strategies
 from parity.cases import Case, SamplerCall
-from parity.checks import distributions, network, preprocessing, sampler, state
+from parity.checks import distributions, network, preprocessing, sampler, state, training
 from parity.errors import BadCall
 from parity.outcome import CheckResult, Outcome, pool
 from parity.profiles import Profile
-from parity.recipes import Recipe, WeightsRecipe, make_case
+from parity.recipes import Recipe, TrainingRecipe, WeightsRecipe, make_case
 from parity.session import Session, Settings
 
 CHECKS = (
@@ -33,6 +33,11 @@ CHECKS = (
     "draw_log",
     "noise_distribution",
     "state_restored",
+    "losses",
+    "parameter_gradients",
+    "training_state",
+    "replay_buffer",
+    "validation",
     "preprocessing",
     "initialisation",
 )
@@ -158,6 +163,14 @@ def _properties(session: Session, profile: Profile, seed: int) -> list[Property]
         for recipe in drawn_recipes(drawn.filter(lambda r: r.batch > 1), profile.states, seed + 3):
             yield state.check_state_restored(session, make_case(session, recipe))
 
+    def trainings() -> Iterator[list[Outcome]]:
+        drawn = strategies.trainings(session)
+        fixed = _fixed_trainings(session)
+        # Without a strategy of the pair's, every case is the program's own run, which may be long.
+        n_drawn = profile.trainings if session.pair.trainings is not None else 1
+        for recipe in drawn_recipes(drawn, n_drawn, seed + 4, fixed):
+            yield training.check_training(session, make_case(session, recipe))
+
     def preprocessings() -> Iterator[list[Outcome]]:
         yield preprocessing.check_preprocessing(session, preprocessing.all_grey_levels())
 
@@ -194,6 +207,13 @@ def _properties(session: Session, profile: Profile, seed: int) -> list[Property]
         Property(
             "what the sampler leaves behind", ("state_restored",), both, states, profile.states
         ),
+        Property(
+            "training steps",
+            (*training.TRAINING_CHECKS, "draw_log"),
+            ("model", "train_step", "make_optimizer"),
+            trainings,
+            profile.trainings + 2,
+        ),
         Property("preprocessing", ("preprocessing",), ("preprocess",), preprocessings, 1),
         Property(
             "fresh weights",
@@ -217,6 +237,19 @@ def _saved(session: Session, case: Case) -> list[Property]:
         if len(case.images) > 1:
             yield state.check_state_restored(session, case)
 
+    def trainings() -> Iterator[list[Outcome]]:
+        yield training.check_training(session, case)
+
+    if case.training is not None:
+        return [
+            Property(
+                "the saved case: training",
+                (*training.TRAINING_CHECKS, "draw_log"),
+                ("model", "train_step", "make_optimizer"),
+                trainings,
+                1,
+            )
+        ]
     found = [
         Property(
             "the saved case: network",
@@ -296,3 +329,26 @@ def _clips_that_never_bound(outcomes: Sequence[Outcome]) -> dict[str, str]:
     if not never:
         return {}
     return {"samples_teacher_forced": f"{' and '.join(never)} never bound in any case"}
+
+
+def _fixed_trainings(session: Session) -> list[Recipe]:
+    """What the pair declares; from trained weights on real images where those fit."""
+    if session.pair.fixed_trainings is None:
+        return []
+    published = session.facts(None)
+    recipes = []
+    for number, (settings, n_real, steps) in enumerate(specs.entry(session.pair.fixed_trainings)()):
+        facts = session.facts(settings)
+        fits = (facts.shapes, facts.image_shape) == (published.shapes, published.image_shape)
+        trained = next(iter(session.pair.weights), None) if fits else None
+        recipes.append(
+            Recipe(
+                weights=WeightsRecipe(trained=trained),
+                images="real" if fits and session.pair.images is not None else "uniform",
+                batch=n_real,
+                settings=settings,
+                key=number,
+                training=TrainingRecipe(steps=steps),
+            )
+        )
+    return recipes

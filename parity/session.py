@@ -84,6 +84,7 @@ class Session:
         self._facts: dict[str, ModelFacts] = {}
         self._trained: dict[str, dict[str, np.ndarray]] = {}
         self._images: np.ndarray | None = None
+        self._moments: tuple[str, ...] | None = None
 
     def __enter__(self) -> Session:
         return self
@@ -149,6 +150,12 @@ class Session:
                 image_shape=(height, width, channels),
             )
         return self._facts[key]
+
+    def moments(self, settings: Settings) -> tuple[str, ...]:
+        """What the reference's optimizer keeps for each weight, asked once."""
+        if self._moments is None:
+            self._moments = tuple(self.reference.ask("moments", settings=settings))
+        return self._moments
 
     def trained_weights(self, name: str) -> dict[str, np.ndarray]:
         """The pair's weights called ``name``, in the reference's order.

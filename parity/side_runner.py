@@ -24,6 +24,7 @@ from parity.floor import floors_of, moved_copies
 from parity.randomness import SharedRandomness, host_generators_seeded
 from parity.signatures import BoundSampler, bind
 from parity.traces import PRECISIONS, Trace
+from parity.training import Trainer
 
 Arrays = dict[str, np.ndarray]
 
@@ -131,6 +132,18 @@ class SideRunner(abc.ABC):
     ) -> None:
         """Write canonical weights as one of the framework's own files."""
 
+    @abc.abstractmethod
+    def canonical_images(self, images: np.ndarray) -> np.ndarray:
+        """Images in this side's layout, as NHWC."""
+
+    @abc.abstractmethod
+    def trainer(self, model: Any, case: Case) -> Trainer:
+        """The side's training, around a loaded model; call under :meth:`shared`."""
+
+    @abc.abstractmethod
+    def moments(self, settings: Mapping[str, Any] | None) -> list[str]:
+        """What the reference's optimizer keeps for each weight, such as "momentum"."""
+
     def state(self, case: Case) -> list[dict[str, str]]:
         """What ``generate_samples`` leaves behind; only a port is asked."""
         raise BadCall(f"a {self.side.framework} side keeps no state to restore")
@@ -139,6 +152,18 @@ class SideRunner(abc.ABC):
         """Make ``evaluations`` of the same network cheaper, where that costs less than it saves.
 
         Used for the moved copies behind a noise floor only, never for what is compared.
+        """
+        return contextlib.nullcontext()
+
+    def reordered(
+        self, model: Any, rng: np.random.Generator
+    ) -> contextlib.AbstractContextManager[None]:
+        """Evaluate ``model`` on its batch in another order, results in the order asked.
+
+        The same program, but for the order of sums over the batch, as gradients of weights are;
+        and the gradient that comes back to each score is moved by one unit in the last place. Where
+        such sums cancel, inputs and weights moved alone say nothing of their rounding.
+        Used for the moved copies behind a noise floor only.
         """
         return contextlib.nullcontext()
 
@@ -179,15 +204,15 @@ class SideRunner(abc.ABC):
         floors: dict[str, Arrays] = {}
         notes: dict[str, Any] = {}
         for precision in PRECISIONS:
-            with self._ready(case, precision, notes) as model:
+            with self.ready(case, precision, notes) as model:
                 images = case.images.astype(precision)
                 run = _Run(model, case, precision, notes)
                 own = self._evaluated(run, images, activations)
                 if copies:
                     moved_answers = []
-                    for weights, moved_images in moved_copies(case, precision, copies):
-                        self.load(model, case, weights)
-                        moved_answers.append(self._evaluated(run, moved_images, activations))
+                    for copy in moved_copies(case, precision, copies):
+                        self.load(model, case, copy.weights)
+                        moved_answers.append(self._evaluated(run, copy.images, activations))
                     floors[precision] = floors_of(own, moved_answers, precision)
                     self.load(model, case, case.weights)
                 for number, subset in enumerate(subsets):
@@ -209,7 +234,7 @@ class SideRunner(abc.ABC):
         draws: tuple[Any, ...] = ()
         for precision in PRECISIONS:
             with contextlib.ExitStack() as stack:
-                model = stack.enter_context(self._ready(case, precision, notes))
+                model = stack.enter_context(self.ready(case, precision, notes))
                 images = case.images.astype(precision)
                 run = _Run(model, case, precision, notes)
                 samples, randomness = self._trajectory(run, images)
@@ -218,9 +243,9 @@ class SideRunner(abc.ABC):
                 if copies:
                     moved_answers = []
                     stack.enter_context(self.compiled(model, case.sampler.steps * copies))
-                    for weights, moved_images in moved_copies(case, precision, copies):
-                        self.load(model, case, weights)
-                        again, _ = self._trajectory(run, moved_images)
+                    for copy in moved_copies(case, precision, copies):
+                        self.load(model, case, copy.weights)
+                        again, _ = self._trajectory(run, copy.images)
                         moved_answers.append({"samples": again})
                     floors[precision] = floors_of(
                         arrays[precision], moved_answers, precision, by_step=("samples",)
@@ -282,17 +307,23 @@ class SideRunner(abc.ABC):
         return self._sampler
 
     @contextlib.contextmanager
-    def _shared(self, run: _Run) -> Iterator[SharedRandomness]:
+    def shared(
+        self, model: Any, case: Case, precision: str, notes: dict[str, Any]
+    ) -> Iterator[SharedRandomness]:
         """Every draw within, the framework's, NumPy's and Python's, comes from the case's key."""
-        randomness = SharedRandomness(run.case.key, self.side.layout)
+        randomness = SharedRandomness(case.key, self.side.layout)
         with (
-            host_generators_seeded(run.case.key),
-            self.intercepted(run.model, randomness, run.precision, run.notes),
+            host_generators_seeded(case.key),
+            self.intercepted(model, randomness, precision, notes),
         ):
             yield randomness
 
+    def _shared(self, run: _Run) -> contextlib.AbstractContextManager[SharedRandomness]:
+        return self.shared(run.model, run.case, run.precision, run.notes)
+
     @contextlib.contextmanager
-    def _ready(self, case: Case, precision: str, notes: dict[str, Any]) -> Iterator[Any]:
+    def ready(self, case: Case, precision: str, notes: dict[str, Any]) -> Iterator[Any]:
+        """The case's model with its weights, in ``precision``, which is the default meanwhile."""
         with self.precision(precision):
             model = self._model(case.settings, precision)
             self.load(model, case, case.weights)
@@ -314,8 +345,23 @@ class SideRunner(abc.ABC):
         function = specs.entry(self.side.model)
         if settings is None or not self._takes_settings():
             return function()
+        return function(self.settings_from(settings))
+
+    def settings_from(self, settings: Mapping[str, Any]) -> Any:
+        """The pair's own settings object."""
         assert self._settings_type is not None
-        return function(self._settings_type.from_dict(settings))
+        return self._settings_type.from_dict(settings)
+
+    def settings_of(self, case: Case) -> Any:
+        """What the case's settings are to this side's entries; None for their own defaults."""
+        if case.settings is None or self._settings_type is None:
+            return None
+        return self.settings_from(case.settings)
+
+    def forget(self, case: Case) -> None:
+        """Drop the models of this case, for what a program did to them may stay with them."""
+        for precision in PRECISIONS:
+            self._models.pop((repr(case.settings), precision), None)
 
     def _takes_settings(self) -> bool:
         if self._settings_type is None or self.side.model is None:

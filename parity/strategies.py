@@ -10,7 +10,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from parity import specs
 from parity.cases import SamplerCall
-from parity.recipes import IMAGE_KINDS, Recipe, WeightsRecipe
+from parity.recipes import IMAGE_KINDS, Recipe, TrainingRecipe, WeightsRecipe
 from parity.session import Session, Settings
 
 KEYS = st.integers(0, 2**31 - 1)
@@ -92,4 +92,32 @@ def sampler_calls(draw: DrawFn, session: Session, *, max_steps: int = 12) -> Sam
         step_size=draw(st.sampled_from([0.1, 1.0, 3.0, 10.0, 40.0])),
         noise=draw(st.sampled_from([0.0, 0.001, 0.005, 0.05, 0.3])),
         gradient_clip=clip,
+    )
+
+
+@st.composite
+def trainings(draw: DrawFn, session: Session, *, max_steps: int = 1) -> Recipe:
+    """Recipes of training: any state of weights, moments and buffer, and what the pair draws.
+
+    Args:
+        max_steps: the most steps; a case of one is teacher-forced.
+    """
+    settings, batch = None, draw(st.integers(2, 4))
+    if session.pair.trainings is not None:
+        settings, batch = draw(specs.entry(session.pair.trainings)())
+    scale = draw(st.sampled_from([0.5, 1.0, 2.0]))
+    buffer = (
+        draw(st.one_of(st.none(), st.integers(1, 12))) if session.has("replay_buffer") else None
+    )
+    return Recipe(
+        weights=WeightsRecipe(scale=scale, seed=draw(KEYS)),
+        images=draw(st.sampled_from(["uniform", "saturated"])),
+        batch=batch,
+        key=draw(KEYS),
+        settings=settings,
+        training=TrainingRecipe(
+            steps=draw(st.integers(1, max_steps)),
+            iterations=draw(st.sampled_from([0, 1, 10, 1000])),
+            buffer=buffer,
+        ),
     )

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -90,7 +91,7 @@ def _bias_corrected_rate(
 ) -> Tensor:
     """lr * sqrt(1 - beta2^t) / (1 - beta1^t) in ``dtype``, the betas by way of float32."""
     power1, power2 = (
-        torch.tensor(beta, dtype=torch.float32).to(dtype) ** torch.tensor(step, dtype=dtype)
+        torch.tensor(float(np.float32(beta)), dtype=dtype) ** torch.tensor(step, dtype=dtype)
         for beta in (beta1, beta2)
     )
     return torch.tensor(lr, dtype=dtype) * torch.sqrt(1 - power2) / (1 - power1)

@@ -13,12 +13,12 @@ import dataclasses
 import numpy as np
 
 from parity.cases import Case, SamplerCall
+from parity.checks.draws import check_draws
 from parity.checks.network import failed, oracle_trouble
 from parity.comparison import Answer, Comparison, compare
 from parity.errors import PortFailed
 from parity.floor import TRAJECTORY_COPIES
 from parity.outcome import Outcome
-from parity.randomness import Draw, compared
 from parity.session import Session
 from parity.traces import Trace
 
@@ -45,7 +45,7 @@ def check_sampler(session: Session, case: Case, *, twice: bool = False) -> list[
     outcomes = [
         _teacher_forced(session, case, reference),
         _free_running(session, case, reference, port),
-        _draw_log(case, reference, port),
+        check_draws(case, reference, port),
     ]
     if twice:
         outcomes.append(_escaped(session, case, reference, port))
@@ -132,47 +132,6 @@ def teacher_forced_case(case: Case, trajectory: np.ndarray) -> Case:
         ),
         origin={**case.origin, "teacher_forced": True},
     )
-
-
-def _draw_log(case: Case, reference: Trace, port: Trace) -> Outcome:
-    """Family, count, dtype, order, and position between evaluations of the network."""
-    theirs, ours = compared(reference.draws), compared(port.draws)
-    escaped = [draw for draw in ours if not draw.served]
-    findings = []
-    for number in range(max(len(theirs), len(ours))):
-        expected = theirs[number] if number < len(theirs) else None
-        found = ours[number] if number < len(ours) else None
-        if expected != found:
-            findings.append(
-                {
-                    "id": "draw-log",
-                    "message": f"draw {number}: the reference draws {_shown(expected)}, "
-                    f"the port {_shown(found)} ({len(theirs)} draws against {len(ours)})",
-                }
-            )
-            break
-    failure = None
-    if escaped:
-        failure = (
-            f"randomness escaped: the port draws by {escaped[0].family}, for which there is no "
-            "shared stream"
-        )
-    notes = {"draws": len(theirs), "port_draws": len(ours)}
-    return Outcome(
-        "draw_log",
-        case=case,
-        failure=failure,
-        findings=tuple(findings),
-        notes=notes,
-        looked=True,
-    )
-
-
-def _shown(draw: Draw | None) -> str:
-    if draw is None:
-        return "nothing"
-    where = f"after {draw.position} evaluations of the network"
-    return f"{draw.count} {draw.family} ({draw.dtype}) {where}"
 
 
 def _escaped(session: Session, case: Case, reference: Trace, port: Trace) -> Outcome:

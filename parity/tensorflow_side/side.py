@@ -15,10 +15,12 @@ from parity import layouts, specs
 from parity.cases import Case
 from parity.declarations import Pair, Side
 from parity.errors import BadCall
+from parity.floor import moved
 from parity.randomness import SharedRandomness
 from parity.side_runner import MODELS_KEPT, Arrays, SideRunner, as_scores
 from parity.tensorflow_side.precision import assert_dtypes, precision
 from parity.tensorflow_side.randomness import intercepted
+from parity.tensorflow_side.training import TensorFlowTrainer, built, slots
 from parity.weights import check_weights
 
 WORTH_TRACING = 20  # evaluations: 200 ms to trace, 10 ms saved by each
@@ -58,7 +60,7 @@ class TensorFlowRunner(SideRunner):
             variables[name].assign(array)
 
     def evaluate(self, model: keras.Model, images: np.ndarray) -> Arrays:
-        x = tf.constant(self._laid_out(images))
+        x = tf.constant(self.laid_out(images))
         with tf.GradientTape() as tape:
             tape.watch(x)
             scores = model(x)
@@ -78,7 +80,7 @@ class TensorFlowRunner(SideRunner):
             for layer in flat_layers(model):
                 if layer.weights:
                     stack.enter_context(_recording(layer, outputs))
-            model(tf.constant(self._laid_out(images)))
+            model(tf.constant(self.laid_out(images)))
         return outputs
 
     def sample(
@@ -87,7 +89,7 @@ class TensorFlowRunner(SideRunner):
         assert case.sampler is not None
         result = self.sampler_entry(
             model=model,
-            images=tf.constant(self._laid_out(images)),
+            images=tf.constant(self.laid_out(images)),
             steps=steps,
             step_size=case.sampler.step_size,
             noise=case.sampler.noise,
@@ -98,6 +100,18 @@ class TensorFlowRunner(SideRunner):
             result = tf.stack(result)
         array = layouts.images_to_canonical(tf.convert_to_tensor(result).numpy(), self.side.layout)
         return array if every_step else array[np.newaxis]
+
+    def canonical_images(self, images: np.ndarray) -> np.ndarray:
+        return layouts.images_to_canonical(images, self.side.layout)
+
+    def trainer(self, model: keras.Model, case: Case) -> TensorFlowTrainer:
+        return TensorFlowTrainer(self, model, case)
+
+    def moments(self, settings: Mapping[str, Any] | None) -> list[str]:
+        with self.precision("float32"):
+            model = self._model(settings, "float32")
+            optimizer = built(specs.entry(self.side.make_optimizer)(model), model)
+        return sorted({moment for moment, _ in slots(optimizer, model)})
 
     @contextlib.contextmanager
     def intercepted(
@@ -120,8 +134,7 @@ class TensorFlowRunner(SideRunner):
         Tracing costs as much as about 30 eager evaluations. A network that draws is left eager,
         for draws cannot be served while a graph is traced.
         """
-        draws = any(hasattr(layer, "seed_generator") for layer in flat_layers(model))
-        if evaluations < WORTH_TRACING or draws:
+        if evaluations < WORTH_TRACING or draws(model):
             yield
             return
         if id(model) not in self._traced:
@@ -136,6 +149,32 @@ class TensorFlowRunner(SideRunner):
         with replaced_call(model, lambda images, *_, **__: traced(images)):
             yield
 
+    @contextlib.contextmanager
+    def reordered(self, model: keras.Model, rng: np.random.Generator) -> Iterator[None]:
+        """See the base class. A network that draws is left alone, for its draws have an order."""
+        if draws(model):
+            yield
+            return
+        call = model.call
+
+        def reordering(images: Any, *args: Any, **kwargs: Any) -> Any:
+            order = rng.permutation(len(images))
+            inverse = np.argsort(order)
+            scores = call(_taken(images, order), *args, **kwargs)
+
+            @tf.custom_gradient
+            def in_order(value: tf.Tensor) -> Any:
+                def gradient(upstream: tf.Tensor) -> tf.Tensor:
+                    array = tf.gather(upstream, order).numpy()
+                    return tf.constant(moved(array, array.dtype.name, rng))
+
+                return tf.gather(value, inverse), gradient
+
+            return in_order(scores)
+
+        with replaced_call(model, reordering):
+            yield
+
     def clip_bounds(self, case: Case) -> dict[str, float]:
         """How large a part of the elements each clip of the sampler changed, 0 to 1.
 
@@ -146,7 +185,7 @@ class TensorFlowRunner(SideRunner):
         assert case.sampler is not None
         seen: list[np.ndarray] = []
         notes: dict[str, Any] = {}
-        with self._ready(case, "float64", notes) as model:
+        with self.ready(case, "float64", notes) as model:
             randomness = SharedRandomness(case.key, self.side.layout)
             with (
                 self.intercepted(model, randomness, "float64", notes),
@@ -232,13 +271,29 @@ class TensorFlowRunner(SideRunner):
             "tensorflow_threads": str(tf.config.threading.get_intra_op_parallelism_threads()),
         }
 
-    def _laid_out(self, images: np.ndarray) -> np.ndarray:
+    def laid_out(self, images: np.ndarray) -> np.ndarray:
         return layouts.images_from_canonical(images, self.side.layout)
 
 
 def flat_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """The model's own layers, nested models opened."""
     return list(model._flatten_layers(include_self=False, recursive=True))
+
+
+def draws(model: keras.Model) -> bool:
+    """Whether a layer of the model draws random numbers."""
+    return any(hasattr(layer, "seed_generator") for layer in flat_layers(model))
+
+
+def _taken(array: tf.Tensor, order: np.ndarray) -> tf.Tensor:
+    """``array[order]`` with a dense gradient, where ``tf.gather`` has a sparse one."""
+    inverse = np.argsort(order)
+
+    @tf.custom_gradient
+    def take(value: tf.Tensor) -> Any:
+        return tf.gather(value, order), lambda gradient: tf.gather(gradient, inverse)
+
+    return take(array)
 
 
 def feature_maps(model: keras.Model) -> dict[str, list[int]]:

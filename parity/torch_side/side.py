@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,8 +19,16 @@ from parity.randomness import SharedRandomness
 from parity.side_runner import Arrays, SideRunner, as_scores
 from parity.torch_side.capture import Capture
 from parity.torch_side.dispatch import Interception
+from parity.torch_side.parameters import (
+    canonical_weights,
+    load_canonical,
+    parameters,
+    state,
+    to_numpy,
+)
 from parity.torch_side.state import findings
-from parity.weights import CannotMatch, Match, Parameter, Weight, match
+from parity.torch_side.training import TorchTrainer
+from parity.weights import Match, Weight, match
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -54,17 +61,24 @@ class TorchRunner(SideRunner):
         if model not in self._matches:
             shapes = [Weight(name, array.shape) for name, array in weights.items()]
             self._matches[model] = match(shapes, parameters(model), self.torch_side.weights)
-        flattened = case.feature_maps if self.torch_side.flatten == "NCHW" else {}
-        load_canonical(model, self._matches[model], weights, flattened)
+        load_canonical(model, self._matches[model], weights, self.channels_first(case))
+
+    def matches(self, model: nn.Module) -> list[Match]:
+        """Which parameter of a loaded model holds which weight."""
+        return self._matches[model]
+
+    def channels_first(self, case: Case) -> Mapping[str, Sequence[int]]:
+        """Dense kernels whose rows this side has in channels-first order, with the maps before."""
+        return case.feature_maps if self.torch_side.flatten == "NCHW" else {}
 
     def evaluate(self, model: nn.Module, images: np.ndarray) -> Arrays:
         model.eval()
-        x = self._tensor(images).requires_grad_()
+        x = self.tensor(images).requires_grad_()
         scores = model(x)
         (gradients,) = torch.autograd.grad(scores.sum() * self.side.energy_sign, x)
         return {
-            "energies": as_scores(_numpy(scores), len(images), self.side.energy_sign),
-            "energy_gradients": layouts.images_to_canonical(_numpy(gradients), self.side.layout),
+            "energies": as_scores(to_numpy(scores), len(images), self.side.energy_sign),
+            "energy_gradients": layouts.images_to_canonical(to_numpy(gradients), self.side.layout),
         }
 
     def activations(self, model: nn.Module, images: np.ndarray) -> Arrays:
@@ -75,9 +89,9 @@ class TorchRunner(SideRunner):
         }
         model.eval()
         with torch.no_grad(), Capture(layers) as capture:
-            model(self._tensor(images))
+            model(self.tensor(images))
         return {
-            f"activations/{layer}": layouts.images_to_canonical(_numpy(output), self.side.layout)
+            f"activations/{layer}": layouts.images_to_canonical(to_numpy(output), self.side.layout)
             for layer, output in capture.outputs.items()
         }
 
@@ -86,8 +100,17 @@ class TorchRunner(SideRunner):
     ) -> np.ndarray:
         model.train()  # as a fresh module is; the sampler sees to the mode it needs
         assert case.sampler is not None
-        result = self.call_sampler(model, case, self._tensor(images), steps, every_step)
+        result = self.call_sampler(model, case, self.tensor(images), steps, every_step)
         return self.samples_to_canonical(result, every_step)
+
+    def canonical_images(self, images: np.ndarray) -> np.ndarray:
+        return layouts.images_to_canonical(images, self.side.layout)
+
+    def trainer(self, model: nn.Module, case: Case) -> TorchTrainer:
+        return TorchTrainer(self, model, case)
+
+    def moments(self, settings: Mapping[str, Any] | None) -> list[str]:
+        raise BadCall("the reference is asked what its optimizer keeps")
 
     def call_sampler(
         self, model: nn.Module, case: Case, images: Tensor, steps: int, every_step: bool
@@ -108,7 +131,7 @@ class TorchRunner(SideRunner):
         """A sampler's result, a tensor or a list of one per step, as (steps, B, H, W, C)."""
         if isinstance(result, (list, tuple)):
             result = torch.stack([torch.as_tensor(part) for part in result])
-        array = _numpy(torch.as_tensor(result))
+        array = to_numpy(torch.as_tensor(result))
         array = layouts.images_to_canonical(array, self.side.layout)
         return array if every_step else array[np.newaxis]
 
@@ -129,7 +152,7 @@ class TorchRunner(SideRunner):
 
     def preprocessed(self, images: np.ndarray) -> np.ndarray:
         result = specs.entry(self.side.preprocess)(images)
-        return layouts.images_to_canonical(_numpy(torch.as_tensor(result)), self.side.layout)
+        return layouts.images_to_canonical(to_numpy(torch.as_tensor(result)), self.side.layout)
 
     def seed(self, seed: int) -> None:
         torch.manual_seed(seed)
@@ -175,7 +198,7 @@ class TorchRunner(SideRunner):
 
     def state(self, case: Case) -> list[dict[str, str]]:
         """What ``generate_samples`` leaves behind (``parity.torch_side.state``)."""
-        with self._ready(case, "float32", {}) as model:
+        with self.ready(case, "float32", {}) as model:
 
             def call(images: Tensor, steps: int, every_step: bool) -> Any:
                 return self.call_sampler(model, case, images, steps, every_step)
@@ -183,7 +206,7 @@ class TorchRunner(SideRunner):
             try:
                 return findings(
                     case,
-                    self._tensor(case.images),
+                    self.tensor(case.images),
                     model,
                     call,
                     self.side.layout,
@@ -200,72 +223,13 @@ class TorchRunner(SideRunner):
             "torch_cpu_capability": torch.backends.cpu.get_cpu_capability(),
         }
 
-    def _tensor(self, images: np.ndarray) -> Tensor:
+    def tensor(self, images: np.ndarray) -> Tensor:
         """Images in this side's layout, with standard strides.
 
         A transposed channels-last array of one channel would keep its strides while claiming to be
         contiguous, and a port that uses ``view`` would raise through the harness's fault.
         """
         return torch.from_numpy(layouts.images_from_canonical(images, self.side.layout))
-
-
-def parameters(model: nn.Module) -> list[Parameter]:
-    """Parameters and floating buffers, in order of registration, each with its owner's layout."""
-    return [
-        Parameter(name, tuple(tensor.shape), _kind(model, name))
-        for name, tensor in state(model).items()
-    ]
-
-
-def state(model: nn.Module) -> dict[str, Tensor]:
-    """What a checkpoint holds of the model, shared tensors once."""
-    found: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if tensor.is_floating_point() and id(tensor) not in seen:
-            seen.add(id(tensor))
-            found[name] = tensor
-    return found
-
-
-def load_canonical(
-    model: nn.Module,
-    matches: Sequence[Match],
-    weights: Mapping[str, np.ndarray],
-    channels_first: Mapping[str, Sequence[int]] = MappingProxyType({}),
-) -> None:
-    """Put canonical weights into the model.
-
-    Args:
-        channels_first: dense kernel -> (H, W, C) of the map before it, for a network that flattens
-            channels first.
-    """
-    tensors = state(model)
-    with torch.no_grad():
-        for found in matches:
-            array = weights[found.weight]
-            if found.weight in channels_first:
-                feature_map = channels_first[found.weight]
-                array = layouts.rows_flattened_channels_first(array, feature_map)
-            array = layouts.weight_to_torch(array, found.kind)
-            tensors[found.parameter].copy_(torch.from_numpy(array))
-
-
-def canonical_weights(
-    model: nn.Module,
-    matches: Sequence[Match],
-    channels_first: Mapping[str, Sequence[int]] = MappingProxyType({}),
-) -> Arrays:
-    """The inverse of :func:`load_canonical`: the model's weights under the reference's names."""
-    tensors = state(model)
-    weights = {}
-    for found in matches:
-        array = layouts.weight_from_torch(_numpy(tensors[found.parameter]), found.kind)
-        if found.weight in channels_first:
-            feature_map = channels_first[found.weight]
-            array = layouts.rows_flattened_channels_last(array, feature_map)
-        weights[found.weight] = array
-    return weights
 
 
 @contextlib.contextmanager
@@ -282,22 +246,3 @@ def counted(model: nn.Module, randomness: SharedRandomness) -> Iterator[None]:
         yield
     finally:
         del model.__dict__["forward"]
-
-
-def _kind(model: nn.Module, name: str) -> str | None:
-    owner_name, _, own_name = name.rpartition(".")
-    owner = model.get_submodule(owner_name)
-    if own_name == "weight" and isinstance(owner, nn.modules.conv._ConvTransposeNd):
-        return "transposed_convolution"
-    if own_name == "weight" and isinstance(owner, nn.modules.conv._ConvNd):
-        return "convolution"
-    if own_name == "weight" and isinstance(owner, nn.Linear):
-        return "dense"
-    return None if isinstance(getattr(owner, own_name), nn.Parameter) else "as_is"
-
-
-def _numpy(tensor: Tensor) -> np.ndarray:
-    return np.array(tensor.detach().cpu().numpy())
-
-
-__all__ = ["CannotMatch", "TorchRunner", "canonical_weights", "counted", "parameters", "state"]

@@ -13,7 +13,7 @@ from parity.session import Session
 from tests.harness.edits import EDITS, Edit, write_port
 
 # Few cases are enough: the fixed ones (trained weights, sixty steps, binding clips) are in it.
-FEW = Profile("edits", 2, 6, 2, 2, 6, 2, 1, 1)
+FEW = Profile("edits", 2, 6, 2, 2, 6, 2, 1, 2, 1)
 
 
 def test_the_port_itself_is_green(parity_session: Session) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity.cases import Case
+from parity.cases import Case, TrainingCall
 from parity.floor import floors_of, measured, moved, moved_copies
 from parity.randomness import generator
 
@@ -18,6 +18,8 @@ CASE = Case(
     },
     images=np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 2, 2, 1),
     key=5,
+    training=TrainingCall(steps=1),
+    state={"buffer": np.full((3, 2, 2, 1), 0.5, dtype=np.float32)},
 )
 
 
@@ -35,19 +37,20 @@ def test_every_nonzero_element_moves_by_exactly_one_ulp(precision: str) -> None:
 def test_copies_move_weights_biases_and_images_each_in_its_own_way() -> None:
     copies = list(moved_copies(CASE, "float64", 4))
     assert len(copies) == 4
-    for weights, images in copies:
-        assert set(weights) == set(CASE.weights)
-        assert (images != CASE.images).sum() == np.count_nonzero(CASE.images)
-        assert (weights["dense/bias"] != CASE.weights["dense/bias"]).all()
-    directions = {tuple((images > CASE.images).ravel().tolist()) for _, images in copies}
+    for copy in copies:
+        assert set(copy.weights) == set(CASE.weights)
+        assert (copy.images != CASE.images).sum() == np.count_nonzero(CASE.images)
+        assert (copy.weights["dense/bias"] != CASE.weights["dense/bias"]).all()
+        assert (copy.state["buffer"] != CASE.state["buffer"]).all()
+    directions = {tuple((copy.images > CASE.images).ravel().tolist()) for copy in copies}
     assert len(directions) > 1
 
 
 def test_the_same_case_has_the_same_copies() -> None:
     first, second = (list(moved_copies(CASE, "float32", 2)) for _ in range(2))
-    for (w1, i1), (w2, i2) in zip(first, second, strict=True):
-        assert np.array_equal(i1, i2)
-        assert all(np.array_equal(w1[name], w2[name]) for name in w1)
+    for one, other in zip(first, second, strict=True):
+        assert np.array_equal(one.images, other.images)
+        assert all(np.array_equal(one.weights[n], other.weights[n]) for n in one.weights)
 
 
 def test_the_greatest_change_over_copies_is_the_floor() -> None:

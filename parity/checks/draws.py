@@ -1,0 +1,58 @@
+"""The draw log: what each side drew, in which order, between which evaluations of the network."""
+
+from __future__ import annotations
+
+from parity.cases import Case
+from parity.outcome import Outcome
+from parity.randomness import Draw, compared
+from parity.traces import Trace
+
+
+def check_draws(case: Case, reference: Trace, port: Trace) -> Outcome:
+    """Family, count, dtype, order, and position between evaluations of the network."""
+    theirs, ours = compared(reference.draws), compared(port.draws)
+    escaped = [draw for draw in ours if not draw.served]
+    findings = []
+    for number in range(max(len(theirs), len(ours))):
+        expected = theirs[number] if number < len(theirs) else None
+        found = ours[number] if number < len(ours) else None
+        if expected != found:
+            findings.append(
+                {
+                    "id": "draw-log",
+                    "message": f"draw {number}: the reference draws {_shown(expected)}, "
+                    f"the port {_shown(found)} ({len(theirs)} draws against {len(ours)})",
+                }
+            )
+            break
+    hosts = [trace.notes.get("host_generators") for trace in (reference, port)]
+    if hosts[0] != hosts[1] and not findings:
+        findings.append(
+            {
+                "id": "draw-log",
+                "message": "afterwards Python's random or NumPy's global generator stands "
+                "elsewhere than the reference's: other calls were made of it, or other sizes drawn",
+            }
+        )
+    failure = None
+    if escaped:
+        failure = (
+            f"randomness escaped: the port draws by {escaped[0].family}, for which there is no "
+            "shared stream"
+        )
+    notes = {"draws": len(theirs), "port_draws": len(ours)}
+    return Outcome(
+        "draw_log",
+        case=case,
+        failure=failure,
+        findings=tuple(findings),
+        notes=notes,
+        looked=True,
+    )
+
+
+def _shown(draw: Draw | None) -> str:
+    if draw is None:
+        return "nothing"
+    where = f"after {draw.position} evaluations of the network"
+    return f"{draw.count} {draw.family} ({draw.dtype}) {where}"

@@ -1,0 +1,90 @@
+"""Training: losses, gradients as the optimizer gets them, what a step leaves, the replay buffer.
+
+A case of one step is teacher-forced: weights, moments and buffer are given. Over several steps both
+sides run freely, and a step of an array counts only while its floor is below 1e-6 of its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from parity.cases import Case
+from parity.checks.draws import check_draws
+from parity.checks.network import failed, oracle_trouble
+from parity.comparison import Answer, Comparison, Verdict, compare
+from parity.errors import PortFailed
+from parity.floor import NETWORK_COPIES
+from parity.outcome import Outcome
+from parity.session import Session
+from parity.traces import PRECISIONS, Trace
+from parity.training import stepwise
+
+TRAINING_CHECKS = (
+    "losses",
+    "parameter_gradients",
+    "training_state",
+    "replay_buffer",
+    "validation",
+)
+
+SCALARS = ("losses", "validation")
+
+HORIZON = 1e-6
+"""A step of a free-running array counts while its float64 floor is below this part of its size."""
+
+
+def check_training(session: Session, case: Case) -> list[Outcome]:
+    """The case's training steps on both sides."""
+    reference, port = session.ask_both("training", case, reference={"copies": NETWORK_COPIES})
+    if isinstance(port, PortFailed):
+        return [failed(check, case, port) for check in (*TRAINING_CHECKS, "draw_log")]
+    outcomes = [
+        Outcome(check, tuple(_comparisons(check, reference, port)), case)
+        for check in TRAINING_CHECKS
+    ]
+    return [*outcomes, check_draws(case, reference, port)]
+
+
+def _comparisons(check: str, reference: Trace, port: Trace) -> Iterator[Comparison]:
+    """Every array of a check, step by step."""
+    names = [n for n in reference.arrays["float64"] if n.split("/")[0] == check]
+    steps = max((len(reference.arrays["float64"][n]) for n in names if stepwise(n)), default=1)
+    for step in range(steps):
+        for name in names:
+            yield _compared(name, step, steps, reference, port)
+    for name in sorted(set(port.arrays["float64"]) - set(reference.arrays["float64"])):
+        if name.split("/")[0] == check:
+            problem = f"the port has {name}, the reference has not"
+            yield Comparison(name, Verdict.INVALID, problem=problem)
+
+
+def _compared(name: str, step: int, steps: int, reference: Trace, port: Trace) -> Comparison:
+    truth = {p: reference.arrays[p][name] for p in PRECISIONS}
+    ours = {p: port.array(p, name) for p in PRECISIONS}
+    floor64, floor32 = (_floor(name, step, reference, p) for p in PRECISIONS)
+    shown = name
+    if stepwise(name):
+        truth = {p: array[step] for p, array in truth.items()}
+        ours = {p: None if a is None else a[step] for p, a in ours.items()}
+        shown = f"{name}[{step}]" if steps > 1 else name
+    size = float(np.abs(truth["float64"]).max(initial=0.0))
+    if steps > 1 and floor64 > HORIZON * size > 0:
+        problem = f"{shown} lies beyond the horizon: the reference's own copies part company"
+        return Comparison(shown, Verdict.UNCHECKED, problem=problem)
+    answer = Answer(truth["float64"], floor64, truth["float32"], floor32)
+    return compare(shown, answer, ours["float64"], ours["float32"], no_oracle=oracle_trouble(port))
+
+
+def _floor(name: str, step: int, reference: Trace, precision: str) -> float:
+    """The floor of an array; scalars that are returned together share the largest of theirs.
+
+    A contrastive divergence is a difference of mean scores and carries their rounding, whatever its
+    own size; four copies of a single number may by chance all agree.
+    """
+    floors = reference.floors[precision]
+    group = name.split("/")[0]
+    together = [n for n in floors if n.split("/")[0] == group] if group in SCALARS else [name]
+    found = [np.atleast_1d(floors[n]) for n in together]
+    return float(max(floor[step] if stepwise(name) else floor.max() for floor in found))

@@ -1,0 +1,232 @@
+"""One side's training: steps taken from a given state, and everything that each leaves behind.
+
+``training(runner, case)`` is asked of either side. The framework's part is a :class:`Trainer`.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import hashlib
+import inspect
+import random
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parity import specs
+from parity.buffers import BufferImages
+from parity.cases import Case
+from parity.errors import BadCall
+from parity.floor import floors_of, moved_copies
+from parity.randomness import SharedRandomness, generator
+from parity.traces import PRECISIONS, Trace
+
+if TYPE_CHECKING:
+    from parity.side_runner import SideRunner
+
+Arrays = dict[str, np.ndarray]
+
+
+class Trainer(abc.ABC):
+    """A model, its optimizer and its replay buffer, ready to take steps.
+
+    Args:
+        runner: the side.
+        model: loaded with the case's weights.
+        case: its ``settings`` go to every entry that has an argument of that name.
+    """
+
+    def __init__(self, runner: SideRunner, model: Any, case: Case) -> None:
+        self.runner, self.model, self.case = runner, model, case
+        side = runner.side
+        self.optimizer = self.call(side.make_optimizer, model)
+        self.buffer = None if side.replay_buffer is None else self.call(side.replay_buffer)
+        self.buffer_images = (
+            None if self.buffer is None else BufferImages(self.buffer, side.buffer_images)
+        )
+
+    def call(self, entry: Any, *arguments: Any) -> Any:
+        """Call one of the side's entries, with ``settings=`` if it takes them."""
+        if entry is None:
+            raise BadCall("this side declares no train_step, make_optimizer or validate")
+        function = specs.entry(entry)
+        settings = self.runner.settings_of(self.case)
+        if settings is not None and "settings" in inspect.signature(function).parameters:
+            return function(*arguments, settings=settings)
+        return function(*arguments)
+
+    def step(self, real: np.ndarray) -> Arrays:
+        """Take one step on real images (B, H, W, C).
+
+        Returns:
+            ``losses/<name>`` (), and ``parameter_gradients/<weight>`` as the optimizer got them.
+        """
+        images = self.tensor(real)
+        arguments = (self.model, self.optimizer, images)
+        if self.buffer is not None:
+            arguments = (*arguments, self.buffer)
+        gradients: Arrays = {}
+        with self.recording(gradients):
+            losses = self.call(self.runner.side.train_step, *arguments)
+        found = scalars("losses", losses)
+        found |= {f"parameter_gradients/{name}": array for name, array in gradients.items()}
+        return found
+
+    def validate(self, real: np.ndarray) -> Arrays:
+        """``validation/<name>`` ()."""
+        return scalars(
+            "validation", self.call(self.runner.side.validate, self.model, self.tensor(real))
+        )
+
+    def read_buffer(self) -> Arrays:
+        """``replay_buffer`` (N, H, W, C), canonical; nothing if there is no buffer."""
+        if self.buffer_images is None:
+            return {}
+        return {"replay_buffer": self.runner.canonical_images(self.buffer_images.read())}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Put the case's moments into the optimizer, and its images into the buffer."""
+        moments = {name: array for name, array in state.items() if name != "buffer"}
+        if moments:
+            assert self.case.training is not None
+            self.restore_moments(moments, self.case.training.iterations)
+        if "buffer" in state:
+            if self.buffer_images is None:
+                raise BadCall("the case gives a replay buffer, and this side declares none")
+            self.buffer_images.write(state["buffer"], self.tensor)
+
+    @abc.abstractmethod
+    def tensor(self, images: np.ndarray) -> Any:
+        """Canonical images as a tensor in this side's layout."""
+
+    @abc.abstractmethod
+    def recording(self, gradients: Arrays) -> contextlib.AbstractContextManager[None]:
+        """Record the gradients that the optimizer is given, canonical, by weight."""
+
+    @abc.abstractmethod
+    def restore_moments(self, moments: Mapping[str, np.ndarray], iterations: int) -> None:
+        """Put canonical ``<moment>/<weight>`` arrays and the number of steps taken there."""
+
+    @abc.abstractmethod
+    def state(self) -> Arrays:
+        """``training_state/<what>/<weight>``, canonical: weights and the optimizer's moments."""
+
+
+def training(
+    runner: SideRunner,
+    case: Case,
+    *,
+    copies: int = 0,
+    every_step: bool = True,
+    precisions: Sequence[str] = PRECISIONS,
+) -> Trace:
+    """Take the case's training steps in each precision, on shared randomness.
+
+    Args:
+        copies: moved copies for the noise floor; 0 leaves it out.
+        every_step: keep gradients and state of every step; else of the last one only.
+
+    Returns:
+        ``validation/<name>`` (before any step), ``losses/<name>`` (steps,),
+        ``parameter_gradients/<weight>`` and ``training_state/...`` (steps or 1, ...), and
+        ``replay_buffer`` (N, H, W, C) as it is at the end.
+    """
+    if case.training is None:
+        raise BadCall("the case trains nothing: it has no 'training' arguments")
+    arrays: dict[str, Arrays] = {}
+    floors: dict[str, Arrays] = {}
+    notes: dict[str, Any] = {}
+    draws: tuple[Any, ...] = ()
+    for precision in precisions:
+        with contextlib.ExitStack() as stack:
+            model = stack.enter_context(runner.ready(case, precision, notes))
+            state = {name: array.astype(precision) for name, array in case.state.items()}
+            images = case.images.astype(precision)
+            own, randomness = _run(runner, model, case, precision, notes, images, state, every_step)
+            arrays[precision] = own
+            draws = tuple(randomness.log)
+            if copies:
+                answers = []
+                stack.enter_context(runner.compiled(model, randomness.evaluations * copies))
+                rng = generator(case.key, "floor/order")
+                for copy in moved_copies(case, precision, copies):
+                    runner.load(model, case, copy.weights)
+                    with runner.reordered(model, rng):
+                        again, _ = _run(
+                            runner, model, case, precision, {}, copy.images, copy.state, every_step
+                        )
+                    answers.append(again)
+                by_step = tuple(name for name in own if stepwise(name))
+                floors[precision] = floors_of(own, answers, precision, by_step)
+    runner.forget(case)
+    return Trace(arrays, floors, draws, notes)
+
+
+def stepwise(name: str) -> bool:
+    """Whether the named array has a first axis of steps."""
+    return name.startswith(("losses/", "parameter_gradients/", "training_state/"))
+
+
+def _run(
+    runner: SideRunner,
+    model: Any,
+    case: Case,
+    precision: str,
+    notes: dict[str, Any],
+    images: np.ndarray,
+    state: Mapping[str, np.ndarray],
+    every_step: bool,
+) -> tuple[Arrays, SharedRandomness]:
+    assert case.training is not None
+    steps = case.training.steps
+    batches = images.reshape(steps, -1, *images.shape[1:])
+    found: Arrays = {}
+    if runner.side.validate is not None:
+        with runner.shared(model, case, precision, notes):
+            trainer = runner.trainer(model, case)
+            found |= trainer.validate(batches[0])
+    per_step: dict[str, list[np.ndarray]] = {}
+    with runner.shared(model, case, precision, notes) as randomness:
+        trainer = runner.trainer(model, case)
+        trainer.restore(state)
+        for step, real in enumerate(batches):
+            answers = trainer.step(real)
+            if every_step or step == steps - 1:
+                answers |= trainer.state()
+            else:
+                answers = {k: v for k, v in answers.items() if k.startswith("losses/")}
+            for name, array in answers.items():
+                per_step.setdefault(name, []).append(np.asarray(array, dtype=array.dtype))
+        found |= {name: np.stack(parts) for name, parts in per_step.items()}
+        found |= trainer.read_buffer()
+        notes["host_generators"] = _host_generators()
+    return found, randomness
+
+
+def scalars(kind: str, named: Any) -> Arrays:
+    """A returned dict of scalars as arrays ``<kind>/<name>``.
+
+    Raises:
+        TypeError: it is no dict, or holds something that is no scalar; names it.
+    """
+    if not isinstance(named, Mapping):
+        raise TypeError(
+            f"train_step and validate return a dict of scalars, got {type(named).__name__}"
+        )
+    found = {}
+    for name, value in named.items():
+        detach = getattr(value, "detach", None)
+        array = np.array(detach().cpu() if detach is not None else value)
+        if array.size != 1:
+            raise TypeError(f"{kind} {name!r} has shape {array.shape}, expected a scalar")
+        found[f"{kind}/{name}"] = array.reshape(())
+    return found
+
+
+def _host_generators() -> str:
+    """Where Python's and NumPy's generators stand: equal if they were drawn from alike."""
+    kind, keys, *rest = np.random.get_state(legacy=True)  # type: ignore[misc]
+    sha = hashlib.sha256(repr((random.getstate(), kind, keys.tolist(), rest)).encode())
+    return sha.hexdigest()[:16]
