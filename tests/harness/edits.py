@@ -7,16 +7,26 @@ nothing else. ``{}`` in the table is the file's own text around the edit; see :f
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-SIDE = """
+HEAD = """
 
 import dataclasses
 import ebm.pair
-side = dataclasses.replace(ebm.pair.port, {entry}={function})
 """
+
+SIDES = {
+    "energy_model.py": "side = dataclasses.replace(ebm.pair.port, model=energy_model)\n",
+    "langevin.py": "import port_torch.replay_buffer\n"
+    "port_torch.replay_buffer.generate_samples = generate_samples\n"
+    "side = dataclasses.replace(ebm.pair.port, generate_samples=generate_samples)\n",
+    "replay_buffer.py": "side = dataclasses.replace(ebm.pair.port, replay_buffer=ReplayBuffer)\n",
+    "training.py": "side = dataclasses.replace(ebm.pair.port, train_step=train_step,\n"
+    "                           make_optimizer=make_optimizer, validate=validate)\n",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +49,7 @@ class Edit:
 
 
 MODEL, SAMPLER = "energy_model.py", "langevin.py"
+BUFFER, TRAINING = "replay_buffer.py", "training.py"
 NETWORK = ("energies", "energy_gradients", "activations")
 SAMPLES = ("samples_teacher_forced", "samples_free_running")
 
@@ -59,6 +70,11 @@ LEAF = "        images = images.detach().requires_grad_()  # a leaf of a graph o
 STORE = "                images_per_step.append(images)\n"
 RETURN = "        return torch.stack(images_per_step) if return_every_step else images\n"
 MODE = "            module.training = was_training\n"
+ADAM_CALL = "KerasAdam(model.parameters(), "
+ADAM = "return KerasAdam("
+SQUARES = "real_scores.square().mean() + fake_scores.square().mean()"
+VALIDATION_BUFFER = "ReplayBuffer(settings).sample(model)[: len(real)], settings)"
+BUFFER_START = "uniform_images(settings.batch_size, settings)"
 CONTEXT = "    with torch.inference_mode(False), torch.no_grad(), evaluating(model):\n"
 
 EDITS = (
@@ -109,7 +125,7 @@ EDITS = (
         "energies averaged before the gradient",
         SAMPLER,
         (("scores.sum()", "scores.mean()"),),
-        SAMPLES,
+        (*SAMPLES, "replay_buffer"),
         NETWORK,
     ),
     Edit(
@@ -223,6 +239,90 @@ EDITS = (
         ),
         ("state_restored",),
     ),
+    Edit(
+        "torch's Adam",
+        TRAINING,
+        ((ADAM, "return torch.optim.Adam("),),
+        ("training_state",),
+        (*NETWORK, *SAMPLES, "validation"),
+    ),
+    Edit(
+        "torch's Adam with Keras's epsilon",
+        TRAINING,
+        ((ADAM_CALL, "torch.optim.Adam(model.parameters(), eps=1e-7, "),),
+        ("training_state",),
+        (*NETWORK, *SAMPLES, "validation"),
+    ),
+    Edit(
+        "sign of the loss flipped",
+        TRAINING,
+        (("fake_score - real_score", "real_score - fake_score"),),
+        ("losses", "parameter_gradients"),
+        (*NETWORK, *SAMPLES),
+    ),
+    Edit(
+        "weight of the regulariser lost",
+        TRAINING,
+        (("settings.alpha * squares", "squares"),),
+        ("losses", "parameter_gradients"),
+    ),
+    Edit(
+        "square of the mean for mean of the squares",
+        TRAINING,
+        ((SQUARES, "real_scores.mean().square() + fake_scores.mean().square()"),),
+        ("losses", "parameter_gradients"),
+    ),
+    Edit(
+        "the published last batch mended",
+        TRAINING,
+        (('if settings.score_split == "halves" else len(real)', "if False else len(real)"),),
+        ("losses", "parameter_gradients"),
+    ),
+    Edit(
+        "real images without noise",
+        TRAINING,
+        (("    real = real + torch.randn_like(real) * settings.noise\n", ""),),
+        ("draw_log", "losses"),
+    ),
+    Edit(
+        "validation through a training buffer",
+        TRAINING,
+        (("uniform_images(len(real), settings), settings)", VALIDATION_BUFFER),),
+        ("validation",),
+        ("losses", "parameter_gradients", "training_state", "replay_buffer"),
+    ),
+    Edit(
+        "gradients of the last step kept",
+        TRAINING,
+        (("    optimizer.zero_grad()\n", ""),),
+        ("parameter_gradients",),
+    ),
+    Edit(
+        "order of the buffer swapped",
+        BUFFER,
+        (("torch.cat([new, old])", "torch.cat([old, new])"),),
+        ("replay_buffer",),
+        (*NETWORK, *SAMPLES, "validation"),
+    ),
+    Edit(
+        "buffer starting in [0, 1]",
+        BUFFER,
+        ((BUFFER_START, "(uniform_images(settings.batch_size, settings) + 1) / 2"),),
+        ("replay_buffer",),
+        (*NETWORK, *SAMPLES, "validation"),
+    ),
+    Edit(
+        "samples put at the buffer's end",
+        BUFFER,
+        (("torch.cat([samples, self.images])", "torch.cat([self.images, samples])"),),
+        ("replay_buffer",),
+    ),
+    Edit(
+        "oldest samples kept",
+        BUFFER,
+        (("[: settings.buffer_size]", "[-settings.buffer_size :]"),),
+        ("replay_buffer",),
+    ),
 )
 
 
@@ -234,9 +334,6 @@ def write_port(edit: Edit, folder: Path) -> Path:
             f"{edit.name}: {old!r} is {text.count(old)} times in {edit.file}"
         )
         text = text.replace(old, new)
-    entry, function = ("model", "energy_model")
-    if edit.file == SAMPLER:
-        entry, function = ("generate_samples", "generate_samples")
-    path = folder / f"{edit.name.replace(' ', '_').replace('//', 'over')}.py"
-    path.write_text(text + SIDE.format(entry=entry, function=function))
+    path = folder / f"{re.sub(r'[^a-z0-9]+', '_', edit.name.lower())}.py"
+    path.write_text(text + HEAD + SIDES[edit.file])
     return path
