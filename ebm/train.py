@@ -1,14 +1,16 @@
-"""Train the reference on digits: ``make train``, or ``python -m ebm.train --help``.
+"""Train on digits, in either framework: ``make train``, or ``python -m ebm.train --help``.
 
 Every epoch starts from seeds of its own, and all that an epoch leaves behind (weights, optimizer,
 replay buffer, history) goes into a checkpoint that is written whole or not at all. A run that is
 interrupted anywhere and started again therefore ends at the same weights, bit for bit on the same
-machine, as one that was not.
+machine, as one that was not. A checkpoint says nothing of the framework: training may start in
+TensorFlow and go on in PyTorch.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
 import os
@@ -35,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     if len(images) <= N_VALIDATION:
         print(f"{len(images)} images are too few: {N_VALIDATION} are held out", file=sys.stderr)
         return 2
-    run = ReferenceRun(Settings(epochs=options.epochs), images, options.seed, options.threads)
+    settings = Settings(epochs=options.epochs)
+    run = TrainingRun(options.framework, settings, images, options.seed, options.threads)
     try:
         run.resume(options.checkpoint)
         run.train(options.checkpoint)
@@ -54,28 +57,33 @@ class TrainingStopped(Exception):
     """A loss that is not finite, or a checkpoint that belongs to another run."""
 
 
-class ReferenceRun:
-    """A training run of the reference; its state after each epoch is one checkpoint."""
+class TrainingRun:
+    """A training run in one framework; its state after each epoch is one checkpoint.
+
+    Args:
+        framework: "tensorflow", the reference, or "torch", the port.
+        settings: of the network and of training.
+        images: (N, H, W) uint8; the last 1,000 are held out.
+        seed: of everything random.
+        threads: 0 leaves the framework its own choice.
+    """
 
     def __init__(
-        self, settings: Settings, images: np.ndarray, seed: int = 0, threads: int = 0
+        self,
+        framework: str,
+        settings: Settings,
+        images: np.ndarray,
+        seed: int = 0,
+        threads: int = 0,
     ) -> None:
-        import tensorflow as tf
-
-        if threads:
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
-            tf.config.threading.set_inter_op_parallelism_threads(1)
-        from reference_tf import energy_model, replay_buffer, training
-        from reference_tf import images as preprocessing
-
-        self.tf, self.training = tf, training
+        self.framework = _framework(framework, threads)
         self.settings, self.seed = settings, seed
         self._seed_generators(0)
-        self.model = energy_model.energy_model(settings)
-        self.score = tf.function(self.model, reduce_retracing=True)
-        self.optimizer = training.make_optimizer(self.model, settings)
-        self.buffer = replay_buffer.ReplayBuffer(settings)
-        pixels = preprocessing.preprocess(images)
+        self.model = self.framework.energy_model.energy_model(settings)
+        self.score = self.framework.compiled(self.model)
+        self.optimizer = self.framework.training.make_optimizer(self.model, settings)
+        self.buffer = self.framework.replay_buffer.ReplayBuffer(settings)
+        pixels = self.framework.images.preprocess(images)
         self.real, self.held_out = pixels[:-N_VALIDATION], pixels[-N_VALIDATION:]
         self.images_digest = archive.digest({"images": images}, {})
         self.history: list[dict[str, float]] = []
@@ -104,8 +112,8 @@ class ReferenceRun:
         sums: dict[str, float] = {}
         starts = range(0, len(order), size)
         for start in starts:
-            real = self.tf.gather(self.real, order[start : start + size])
-            losses = self.training.train_step(
+            real = self.framework.take(self.real, order[start : start + size])
+            losses = self.framework.train_step(
                 self.model, self.optimizer, real, self.buffer, self.settings, self.score
             )
             for name, value in losses.items():
@@ -118,7 +126,7 @@ class ReferenceRun:
                 sums[name] = sums.get(name, 0.0) + float(value)
             advance()
         figures = {name: total / len(starts) for name, total in sums.items()}
-        held_out = self.training.validate(self.score, self.held_out, self.settings)
+        held_out = self.framework.training.validate(self.score, self.held_out, self.settings)
         figures["validation_contrastive_divergence"] = float(held_out["contrastive_divergence"])
         return figures
 
@@ -126,11 +134,21 @@ class ReferenceRun:
         seed = self.seed * 100_003 + epoch
         random.seed(seed)
         np.random.seed(seed)
-        self.tf.random.set_seed(seed)
+        self.framework.seed(seed)
 
     def weights(self) -> archive.Arrays:
         """Weights under their Keras paths, in Keras's layouts, which are the canonical ones."""
-        return {variable.path: variable.numpy() for variable in self.model.weights}
+        return {
+            name.removeprefix("weights/"): array
+            for name, array in self._state().items()
+            if name.startswith("weights/")
+        }
+
+    def _state(self) -> archive.Arrays:
+        state: archive.Arrays = self.framework.checkpoint.training_state(
+            self.model, self.optimizer, self.buffer
+        )
+        return state
 
     def about(self) -> dict[str, Any]:
         """How these weights were made."""
@@ -142,11 +160,7 @@ class ReferenceRun:
         }
 
     def save(self, path: Path) -> None:
-        state = {f"weights/{name}": array for name, array in self.weights().items()}
-        for number, variable in enumerate(self.optimizer.variables):
-            state[f"optimizer/{number:03d}"] = np.asarray(variable)
-        state["buffer"] = self.buffer.images.numpy()
-        archive.save(path, state, self.about())
+        archive.save(path, self._state(), self.about())
 
     def resume(self, path: Path) -> None:
         """Take up the state in ``path`` if it is there; refuse one of another run by name."""
@@ -163,12 +177,70 @@ class ReferenceRun:
                     f"{path} is of a run with other {name} ({json.dumps(changed)}); "
                     "remove it or give another --checkpoint"
                 )
-        for variable in self.model.weights:
-            variable.assign(state[f"weights/{variable.path}"])
-        for number, variable in enumerate(self.optimizer.variables):
-            variable.assign(state[f"optimizer/{number:03d}"])
-        self.buffer.images = self.tf.constant(state["buffer"])
+        self.framework.checkpoint.load_training_state(
+            self.model, self.optimizer, self.buffer, state
+        )
         self.history = about["history"]
+
+
+class _Framework:
+    """The modules of one of the two programs, and the little that differs around them."""
+
+    package: str
+
+    def __init__(self) -> None:
+        for name in ("energy_model", "training", "replay_buffer", "images", "checkpoint"):
+            setattr(self, name, importlib.import_module(f"{self.package}.{name}"))
+
+    energy_model: Any
+    training: Any
+    replay_buffer: Any
+    images: Any
+    checkpoint: Any
+
+
+class _TensorFlow(_Framework):
+    package = "reference_tf"
+
+    def __init__(self, threads: int) -> None:
+        import tensorflow as tf
+
+        if threads:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+        self.take, self.seed = tf.gather, tf.random.set_seed
+        super().__init__()
+        self.train_step = self.training.train_step
+
+    def compiled(self, model: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.function(model, reduce_retracing=True)
+
+
+class _Torch(_Framework):
+    package = "port_torch"
+
+    def __init__(self, threads: int) -> None:
+        import torch
+
+        if threads:
+            torch.set_num_threads(threads)
+        self.seed = torch.manual_seed
+        super().__init__()
+
+    def compiled(self, model: Any) -> Any:
+        return model
+
+    def take(self, images: Any, order: np.ndarray) -> Any:
+        return images[order]
+
+    def train_step(self, *arguments: Any) -> Any:
+        return self.training.train_step(*arguments[:-1])  # the model is its own score
+
+
+def _framework(name: str, threads: int) -> Any:
+    return {"tensorflow": _TensorFlow, "torch": _Torch}[name](threads)
 
 
 def dict_of(value: Any) -> dict[str, Any]:
@@ -178,11 +250,17 @@ def dict_of(value: Any) -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ebm.train",
-        description="Train the reference energy model and write its weights as safetensors.",
+        description="Train the energy model and write its weights as safetensors.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
         "--images", type=Path, help="IDX or .npz file instead of the bundled digits"
+    )
+    parser.add_argument(
+        "--framework",
+        choices=("tensorflow", "torch"),
+        default="tensorflow",
+        help="the reference or the port; a checkpoint of either goes on in the other",
     )
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)

@@ -156,10 +156,9 @@ def make_state(session: Session, facts: ModelFacts, recipe: Recipe) -> dict[str,
     rng = generator(recipe.weights.seed ^ recipe.key, "training state")
     if recipe.training.buffer is not None:
         low, high = session.pair.image_range
-        shape = (recipe.training.buffer, *facts.image_shape)
-        noise = rng.uniform(low, high, shape)
-        limits = rng.choice([low, high], shape)
-        state["buffer"] = np.where(rng.random(shape) < 0.3, limits, noise).astype(np.float32)
+        kept = (recipe.training.buffer, *facts.image_shape)
+        noise, limits = rng.uniform(low, high, kept), rng.choice([low, high], kept)
+        state["buffer"] = np.where(rng.random(kept) < 0.3, limits, noise).astype(np.float32)
     if recipe.training.iterations:
         for moment in session.moments(recipe.settings):
             for name, shape in zip(facts.names, facts.shapes, strict=True):

@@ -359,9 +359,7 @@ class SideRunner(abc.ABC):
         return self.settings_from(case.settings)
 
     def forget(self, case: Case) -> None:
-        """Drop the models of this case, for what a program did to them may stay with them."""
-        for precision in PRECISIONS:
-            self._models.pop((repr(case.settings), precision), None)
+        """After a case that trained its models: drop what no later :meth:`load` would restore."""
 
     def _takes_settings(self) -> bool:
         if self._settings_type is None or self.side.model is None:

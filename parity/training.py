@@ -64,9 +64,9 @@ class Trainer(abc.ABC):
             ``losses/<name>`` (), and ``parameter_gradients/<weight>`` as the optimizer got them.
         """
         images = self.tensor(real)
-        arguments = (self.model, self.optimizer, images)
+        arguments = [self.model, self.optimizer, images]
         if self.buffer is not None:
-            arguments = (*arguments, self.buffer)
+            arguments.append(self.buffer)
         gradients: Arrays = {}
         with self.recording(gradients):
             losses = self.call(self.runner.side.train_step, *arguments)
@@ -227,6 +227,14 @@ def scalars(kind: str, named: Any) -> Arrays:
 
 def _host_generators() -> str:
     """Where Python's and NumPy's generators stand: equal if they were drawn from alike."""
-    kind, keys, *rest = np.random.get_state(legacy=True)  # type: ignore[misc]
-    sha = hashlib.sha256(repr((random.getstate(), kind, keys.tolist(), rest)).encode())
-    return sha.hexdigest()[:16]
+    states = random.getstate(), np.random.get_state(legacy=False)
+    return hashlib.sha256(repr(_plain(states)).encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    """``value`` with its arrays as lists, so that ``repr`` leaves nothing out."""
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_plain(part) for part in value)
+    return value.tolist() if isinstance(value, np.ndarray) else value

@@ -162,7 +162,7 @@ class TensorFlowRunner(SideRunner):
             inverse = np.argsort(order)
             scores = call(_taken(images, order), *args, **kwargs)
 
-            @tf.custom_gradient
+            @tf.custom_gradient  # type: ignore[untyped-decorator]
             def in_order(value: tf.Tensor) -> Any:
                 def gradient(upstream: tf.Tensor) -> tf.Tensor:
                     array = tf.gather(upstream, order).numpy()
@@ -289,7 +289,7 @@ def _taken(array: tf.Tensor, order: np.ndarray) -> tf.Tensor:
     """``array[order]`` with a dense gradient, where ``tf.gather`` has a sparse one."""
     inverse = np.argsort(order)
 
-    @tf.custom_gradient
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
     def take(value: tf.Tensor) -> Any:
         return tf.gather(value, order), lambda gradient: tf.gather(gradient, inverse)
 

@@ -109,6 +109,11 @@ class TorchRunner(SideRunner):
     def trainer(self, model: nn.Module, case: Case) -> TorchTrainer:
         return TorchTrainer(self, model, case)
 
+    def forget(self, case: Case) -> None:
+        """Frozen parameters, hooks and modes stay with a module; it is built anew soon enough."""
+        for precision in DTYPES:
+            self._models.pop((repr(case.settings), precision), None)
+
     def moments(self, settings: Mapping[str, Any] | None) -> list[str]:
         raise BadCall("the reference is asked what its optimizer keeps")
 
