@@ -358,6 +358,7 @@ class SideRunner(abc.ABC):
             return None
         return self.settings_from(case.settings)
 
+    @abc.abstractmethod
     def forget(self, case: Case) -> None:
         """After a case that trained its models: drop what no later :meth:`load` would restore."""
 

@@ -107,6 +107,9 @@ class TensorFlowRunner(SideRunner):
     def trainer(self, model: keras.Model, case: Case) -> TensorFlowTrainer:
         return TensorFlowTrainer(self, model, case)
 
+    def forget(self, case: Case) -> None:
+        """Nothing: variables are all that training changes, and every case loads them."""
+
     def moments(self, settings: Mapping[str, Any] | None) -> list[str]:
         with self.precision("float32"):
             model = self._model(settings, "float32")
