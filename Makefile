@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install parity test lint format train doctor calibrate clean
+.PHONY: help install parity test lint format train story doctor calibrate clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,6 +40,9 @@ calibrate: $(INSTALLED) ## Measure the distribution of residual / floor on 1,000
 
 train: $(INSTALLED) ## Train the reference and write weights/; goes on where it was interrupted
 	@$(BIN)/python -m ebm.train
+
+story: $(INSTALLED) ## Train four programs, right and wrong, and write docs/story.md; 15 minutes
+	@$(BIN)/python -m ebm.story
 
 install: $(INSTALLED) ## Only make the environment that every other target makes when it must
 

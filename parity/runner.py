@@ -167,7 +167,7 @@ def _properties(session: Session, profile: Profile, seed: int) -> list[Property]
         drawn = strategies.trainings(session)
         fixed = _fixed_trainings(session)
         # Without a strategy of the pair's, every case is the program's own run, which may be long.
-        n_drawn = profile.trainings if session.pair.trainings is not None else 1
+        n_drawn = profile.trainings if session.pair.trainings is not None else int(not fixed)
         for recipe in drawn_recipes(drawn, n_drawn, seed + 4, fixed):
             yield training.check_training(session, make_case(session, recipe))
 
@@ -277,6 +277,8 @@ def drawn_recipes(
 ) -> Iterator[Recipe]:
     """The fixed recipes, then ``n`` drawn by Hypothesis from ``seed``."""
     yield from fixed
+    if n == 0:
+        return
     drawn: list[Recipe] = []
 
     @hypothesis.seed(seed)
