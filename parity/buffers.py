@@ -43,8 +43,8 @@ class BufferImages:
         """(N, ...) in the side's own layout, in the buffer's order."""
         value = getattr(self.buffer, self.name)
         if not isinstance(value, (list, tuple, deque)):
-            return _array(value)
-        parts = [_array(part) for part in value]
+            return as_array(value)
+        parts = [as_array(part) for part in value]
         return np.concatenate(parts) if parts and parts[0].ndim >= 4 else np.stack(parts)
 
     def write(self, images: np.ndarray, tensor: Callable[[np.ndarray], Any]) -> None:
@@ -57,7 +57,7 @@ class BufferImages:
         if not isinstance(value, (list, tuple, deque)):
             setattr(self.buffer, self.name, tensor(images))
             return
-        whole = _array(value[0]).ndim >= 4  # each part a batch of one
+        whole = as_array(value[0]).ndim >= 4  # each part a batch of one
         parts = [tensor(images[n : n + 1] if whole else images[n]) for n in range(len(images))]
         rebuilt = deque(parts, value.maxlen) if isinstance(value, deque) else type(value)(parts)
         setattr(self.buffer, self.name, rebuilt)
@@ -73,6 +73,8 @@ def _holds_images(value: Any) -> bool:
     return len(getattr(value, "shape", ())) == 4
 
 
-def _array(value: Any) -> np.ndarray:
-    detach = getattr(value, "detach", None)  # a torch tensor that requires gradients
-    return np.array(detach().cpu() if detach is not None else value)
+def as_array(value: Any) -> np.ndarray:
+    """A tensor of either framework, an array or a number, as an array of its own."""
+    if hasattr(value, "detach"):  # a torch tensor, which may require gradients
+        value = value.detach().cpu()
+    return np.array(value.numpy() if hasattr(value, "numpy") else value)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parity import specs
-from parity.buffers import BufferImages
+from parity.buffers import BufferImages, as_array
 from parity.cases import Case
 from parity.errors import BadCall
 from parity.floor import floors_of, moved_copies
@@ -217,8 +217,7 @@ def scalars(kind: str, named: Any) -> Arrays:
         )
     found = {}
     for name, value in named.items():
-        detach = getattr(value, "detach", None)
-        array = np.array(detach().cpu() if detach is not None else value)
+        array = as_array(value)
         if array.size != 1:
             raise TypeError(f"{kind} {name!r} has shape {array.shape}, expected a scalar")
         found[f"{kind}/{name}"] = array.reshape(())
