@@ -26,6 +26,7 @@ from parity import archive, strategies
 from parity.cases import Case
 from parity.checks.network import compare_arrays, oracle_trouble, reference_answer
 from parity.checks.sampler import HORIZON, check_sampler
+from parity.checks.training import check_training
 from parity.comparison import (
     FLOAT64_FLOORS,
     POOLED_RATIO,
@@ -38,6 +39,7 @@ from parity.comparison import (
 )
 from parity.errors import PortFailed
 from parity.floor import NETWORK_COPIES, TRAJECTORY_COPIES
+from parity.outcome import Outcome
 from parity.randomness import generator
 from parity.recipes import make_case
 from parity.render.terminal import progress
@@ -50,6 +52,7 @@ PACKAGES = ("torch", "tensorflow-cpu", "tensorflow", "keras", "numpy", "hypothes
 ORACLE = 1e-13  # relative agreement in float64 that only a float64 computation reaches
 QUANTILES = (0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0)
 TRAJECTORY_SHARE = 5  # one case in five is a trajectory
+TRAINING_SHARE = 20  # and one in twenty a training step
 
 
 @dataclasses.dataclass
@@ -82,6 +85,14 @@ class Measured:
                 ratio(comparison.floor32, comparison.scale),
             )
             self.errors.setdefault(observable, []).append(relative)
+
+    def add_outcomes(self, outcomes: Sequence[Outcome], case: Case) -> None:
+        """Count what checks found on one case, array by array."""
+        for outcome in outcomes:
+            for text in (outcome.failure, *(f["message"] for f in outcome.findings)):
+                self.alarms += [f"{outcome.check}: {text}"] if text else []
+            for comparison in outcome.comparisons:
+                self.add(outcome.check, comparison, case)
 
     def pooled(self, observable: str) -> float:
         """Largest float32 error over largest float32 floor."""
@@ -193,7 +204,10 @@ def _measure(
     pool = strategies.architectures(session, max(1, cases // 7), seed)
     has_sampler = session.has("generate_samples")
     n_trajectories = cases // TRAJECTORY_SHARE if has_sampler else 0
-    networks = drawn_recipes(strategies.networks(session, pool), cases - n_trajectories, seed)
+    trains = all(session.has(entry) for entry in ("train_step", "make_optimizer"))
+    n_trainings = cases // TRAINING_SHARE if trains else 0
+    n_networks = cases - n_trajectories - n_trainings
+    networks = drawn_recipes(strategies.networks(session, pool), n_networks, seed)
     rng = generator(seed, "planted faults")
     done = 0
     for recipe in networks:
@@ -216,18 +230,18 @@ def _measure(
             _plant(rng, name, reference_answer(reference, name), arrays, measured)
     calls = strategies.sampler_calls(session)
     drawn = strategies.networks(session, pool, max_batch=4, sampler=calls)
-    for recipe in drawn_recipes(drawn, n_trajectories, seed + 1) if n_trajectories else ():
+    for recipe in drawn_recipes(drawn, n_trajectories, seed + 1):
         case = make_case(session, recipe)
-        for outcome in check_sampler(session, case):
-            if not outcome.verdict.green and outcome.verdict is not Verdict.UNCHECKED:
-                for text in (outcome.failure, *(f["message"] for f in outcome.findings)):
-                    measured.alarms += [f"{outcome.check}: {text}"] if text else []
-            for comparison in outcome.comparisons:
-                measured.add(outcome.check, comparison, case)
+        measured.add_outcomes(check_sampler(session, case), case)
         done += 1
         tell("random cases", done, cases)
         if measured.planted < faults * done // cases:
             _plant_in_trajectory(rng, session, case, faults * done // cases, measured)
+    for recipe in drawn_recipes(strategies.trainings(session, max_steps=2), n_trainings, seed + 2):
+        case = make_case(session, recipe)
+        measured.add_outcomes(check_training(session, case), case)
+        done += 1
+        tell("random cases", done, cases)
 
 
 def _plant_in_trajectory(
