@@ -14,6 +14,7 @@ from parity import archive, specs
 from parity.cases import Case
 from parity.declarations import Pair, Side
 from parity.errors import BadCall, MissingPackage
+from parity.probing import probing
 from parity.side_runner import SideRunner
 from parity.training import training
 
@@ -46,6 +47,13 @@ class Requests:
 
     def training(self, case: bytes, **options: Any) -> bytes:
         return training(self.runner, Case.from_bytes(case), **options).to_bytes()
+
+    def probing(self, case: bytes) -> bytes:
+        return probing(self.runner, Case.from_bytes(case)).to_bytes()
+
+    def segments(self, case: bytes, substituted: bytes) -> bytes:
+        arrays, _ = archive.from_bytes(substituted, "the reference's activations")
+        return self.runner.segments(Case.from_bytes(case), arrays).to_bytes()
 
     def moments(self, settings: dict[str, Any] | None) -> list[str]:
         return self.runner.moments(settings)

@@ -30,6 +30,7 @@ class ModelFacts:
     shapes: tuple[tuple[int, ...], ...]
     feature_maps: dict[str, tuple[int, ...]]
     image_shape: tuple[int, int, int]
+    layers: tuple[dict[str, Any], ...]
 
 
 class Session:
@@ -148,6 +149,7 @@ class Session:
                 shapes=tuple(tuple(shape) for shape in about["shapes"]),
                 feature_maps={name: tuple(shape) for name, shape in about["feature_maps"].items()},
                 image_shape=(height, width, channels),
+                layers=tuple(about["layers"]),
             )
         return self._facts[key]
 

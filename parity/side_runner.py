@@ -20,6 +20,7 @@ from parity import specs
 from parity.cases import Case
 from parity.declarations import ENTRIES, Pair, Side
 from parity.errors import BadCall
+from parity.explain.sampler import Probe
 from parity.floor import floors_of, moved_copies
 from parity.randomness import SharedRandomness, host_generators_seeded
 from parity.signatures import BoundSampler, bind
@@ -139,6 +140,14 @@ class SideRunner(abc.ABC):
     @abc.abstractmethod
     def trainer(self, model: Any, case: Case) -> Trainer:
         """The side's training, around a loaded model; call under :meth:`shared`."""
+
+    @abc.abstractmethod
+    def probe_model(self, probe: Probe, evaluations: list[dict[str, bool]]) -> Any:
+        """The probe energy as a model of the framework; notes each evaluation."""
+
+    def segments(self, case: Case, substituted: Arrays) -> Trace:
+        """What each layer of a port makes of the reference's values; only a port is asked."""
+        raise BadCall(f"a {self.side.framework} side is not localised in")
 
     @abc.abstractmethod
     def moments(self, settings: Mapping[str, Any] | None) -> list[str]:

@@ -23,6 +23,7 @@ KEY = 20
 N_HELD_OUT = 256
 N_SAMPLES = 8
 SAMPLE_STEPS = 250
+EARLY = 50  # updates, after which samples are drawn for the first time
 EVERY = 10  # updates between looks at validation and at the sampler's steps
 NOISE = 0.005
 STEP_SIZE = 10.0
@@ -66,7 +67,8 @@ def run(program: Program, precision: str, updates: int, looks: bool, out: Path) 
 
     Arrays written: each loss (updates,); ``weights`` (updates, n), the convolution kernels, in
     float64 runs; with ``looks`` also ``look_at``, ``validation``, ``gradient_step`` (the root mean
-    square of what one step of the program's own sampler moves without noise) and ``samples``.
+    square of what one step of the program's own sampler moves without noise), ``samples_early`` and
+    ``samples_end``.
     """
     from ebm.pair import images, pair
     from parity import specs
@@ -103,14 +105,11 @@ def run(program: Program, precision: str, updates: int, looks: bool, out: Path) 
                 seen.setdefault("weights", []).append(np.concatenate([k.ravel() for k in kernels]))
             if looks and (update % EVERY == EVERY - 1 or update == 0):
                 _look(runner, trainer, case, held_out, update, precision, seen)
+            if looks and update + 1 in (EARLY, updates):
+                when = "end" if update + 1 == updates else "early"
+                start, samples = _samples(runner, model, case, precision)
+                seen["start"], seen[f"samples_{when}"] = list(start), list(samples)
             print(update + 1, flush=True)
-        if looks:
-            start = generator(KEY, "samples").uniform(-1, 1, (N_SAMPLES, 32, 32, 1))
-            chain = dataclasses.replace(case, sampler=SamplerCall(SAMPLE_STEPS, STEP_SIZE, NOISE))
-            with runner.shared(model, chain, precision, notes):
-                samples = runner.sample(model, chain, start.astype(precision), SAMPLE_STEPS, True)
-            seen["samples"] = list(samples[-1].astype(np.float32))
-            seen["start"] = list(start.astype(np.float32))
     arrays = {name: np.asarray(values) for name, values in seen.items()}
     archive.save(out, arrays, {"program": program.name, "precision": precision})
 
@@ -133,6 +132,16 @@ def _look(
     seen.setdefault("look_at", []).append(update + 1)
     seen.setdefault("validation", []).append(float(validation["validation/contrastive_divergence"]))
     seen.setdefault("gradient_step", []).append(float(np.sqrt(np.mean((after - images) ** 2))))
+
+
+def _samples(runner: Any, model: Any, case: Case, precision: str) -> tuple[np.ndarray, np.ndarray]:
+    """Uniform noise, and where the program's own sampler takes it."""
+    start = generator(KEY, "samples").uniform(-1, 1, (N_SAMPLES, 32, 32, 1)).astype(np.float32)
+    call = SamplerCall(SAMPLE_STEPS, STEP_SIZE, NOISE)
+    chain = dataclasses.replace(case, key=KEY, sampler=call)
+    with runner.shared(model, chain, precision, {}):
+        samples = runner.sample(model, chain, start.astype(precision), SAMPLE_STEPS, True)
+    return start, samples[-1].astype(np.float32)
 
 
 def _weights() -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from parity import layouts, specs
 from parity.cases import Case
 from parity.declarations import Pair, Side
 from parity.errors import BadCall
+from parity.explain.sampler import CURVATURE, Probe
 from parity.floor import moved
 from parity.randomness import SharedRandomness
 from parity.side_runner import MODELS_KEPT, Arrays, SideRunner, as_scores
@@ -109,6 +110,17 @@ class TensorFlowRunner(SideRunner):
 
     def forget(self, case: Case) -> None:
         """Nothing: variables are all that training changes, and every case loads them."""
+
+    def probe_model(self, probe: Probe, evaluations: list[dict[str, bool]]) -> keras.Model:
+        c, m = (tf.constant(self.laid_out(array[np.newaxis])) for array in (probe.c, probe.m))
+        sign = self.side.energy_sign
+
+        class ProbeModel(keras.Model):  # type: ignore[misc]
+            def call(self, x: tf.Tensor) -> tf.Tensor:
+                energy = c * tf.sin(x - m) + CURVATURE * c * x * x
+                return sign * tf.reduce_sum(energy, axis=(1, 2, 3))[:, tf.newaxis]
+
+        return ProbeModel()
 
     def moments(self, settings: Mapping[str, Any] | None) -> list[str]:
         with self.precision("float32"):
@@ -226,6 +238,7 @@ class TensorFlowRunner(SideRunner):
             "names": [variable.path for variable in model.weights],
             "shapes": [[int(n) for n in variable.shape] for variable in model.weights],
             "feature_maps": feature_maps(model),
+            "layers": layer_facts(model),
             "image_shape": [int(n) for n in model.inputs[0].shape[1:]],
         }
 
@@ -281,6 +294,48 @@ class TensorFlowRunner(SideRunner):
 def flat_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """The model's own layers, nested models opened."""
     return list(model._flatten_layers(include_self=False, recursive=True))
+
+
+def layer_facts(model: keras.Model) -> list[dict[str, Any]]:
+    """Each layer with weights, in order: what it computes, and what lies before it.
+
+    ``before`` names the layers without weights since the last one with weights; only activations
+    and flattening can be refitted through. ``activation`` is what follows the layer's own values,
+    fused or as a layer of its own.
+    """
+    found: list[dict[str, Any]] = []
+    before: list[str] = []
+    flattened: list[int] | None = None
+    for layer in flat_layers(model):
+        kind = type(layer).__name__
+        if not layer.weights:
+            if isinstance(layer, keras.layers.Flatten):
+                flattened = [int(n) for n in layer.input.shape[1:]]
+            elif isinstance(layer, keras.layers.Activation) and found:
+                found[-1]["activation"] = _activation(layer)
+            elif not isinstance(layer, keras.layers.InputLayer):
+                before.append(kind)
+            continue
+        found.append(
+            {
+                "layer": layer.path,
+                "kind": kind,
+                "weights": [variable.path for variable in layer.weights],
+                "strides": [int(n) for n in getattr(layer, "strides", ())],
+                "padding": getattr(layer, "padding", None),
+                "dilation": [int(n) for n in getattr(layer, "dilation_rate", ())],
+                "activation": _activation(layer),
+                "flattened": flattened,
+                "before": before,
+            }
+        )
+        before, flattened = [], None
+    return found
+
+
+def _activation(layer: keras.layers.Layer) -> str:
+    activation = getattr(layer, "activation", None)
+    return "linear" if activation is None else str(getattr(activation, "__name__", activation))
 
 
 def draws(model: keras.Model) -> bool:

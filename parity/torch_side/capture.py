@@ -22,14 +22,26 @@ class Capture(TorchDispatchMode):
 
     Args:
         layers: parameter -> the name of the layer it belongs to.
+        substitute: layer -> what goes downstream instead of the layer's own output, whatever the
+            shape of that; ``outputs`` are still the layer's own.
+        anchors: of a run before, needed to know which anchor of a layer is its last.
 
     Attributes:
         outputs: "conv1" -> Tensor, in order of execution; a layer that runs again is "conv1#2".
+        anchors: how many anchors each layer has.
     """
 
-    def __init__(self, layers: Mapping[Tensor, str]) -> None:
+    def __init__(
+        self,
+        layers: Mapping[Tensor, str],
+        substitute: Mapping[str, Tensor] | None = None,
+        anchors: Mapping[str, int] | None = None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.outputs: dict[str, Tensor] = {}
+        self.anchors: dict[str, int] = {}
+        self._substitute = substitute or {}
+        self._last_anchor = anchors or {}
         self._layers = {_storage(parameter): layer for parameter, layer in layers.items()}
         self._consumed: dict[str, set[int]] = {}
         self._calls: dict[str, int] = {}
@@ -43,10 +55,13 @@ class Capture(TorchDispatchMode):
         }
         if found and isinstance(result, Tensor) and _storage(result) not in self._layers:
             for storage, layer in found.items():
-                self._record(layer, storage, result)
+                name = self._record(layer, storage, result)
+                self.anchors[name] = self.anchors.get(name, 0) + 1
+                if name in self._substitute and self.anchors[name] == self._last_anchor.get(name):
+                    result = self._substitute[name].clone()
         return result
 
-    def _record(self, layer: str, storage: int, output: Tensor) -> None:
+    def _record(self, layer: str, storage: int, output: Tensor) -> str:
         consumed = self._consumed.setdefault(layer, set())
         if layer not in self._calls or layer != self._last or storage in consumed:
             consumed.clear()  # the layer runs, or runs again
@@ -54,7 +69,9 @@ class Capture(TorchDispatchMode):
         consumed.add(storage)
         self._last = layer
         number = self._calls[layer]
-        self.outputs[layer if number == 1 else f"{layer}#{number}"] = output.detach().clone()
+        name = layer if number == 1 else f"{layer}#{number}"
+        self.outputs[name] = output.detach().clone()
+        return name
 
 
 def _storage(tensor: Tensor) -> int:

@@ -15,6 +15,7 @@ from parity import layouts, specs
 from parity.cases import Case
 from parity.declarations import Pair, Side, TorchSide
 from parity.errors import BadCall
+from parity.explain.sampler import CURVATURE, Probe
 from parity.randomness import SharedRandomness
 from parity.side_runner import Arrays, SideRunner, as_scores
 from parity.torch_side.capture import Capture
@@ -28,6 +29,7 @@ from parity.torch_side.parameters import (
 )
 from parity.torch_side.state import findings
 from parity.torch_side.training import TorchTrainer
+from parity.traces import Trace
 from parity.weights import Match, Weight, match
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -113,6 +115,41 @@ class TorchRunner(SideRunner):
         """Frozen parameters, hooks and modes stay with a module; it is built anew soon enough."""
         for precision in DTYPES:
             self._models.pop((repr(case.settings), precision), None)
+
+    def probe_model(self, probe: Probe, evaluations: list[dict[str, bool]]) -> nn.Module:
+        c, m = (self.tensor(array[np.newaxis]) for array in (probe.c, probe.m))
+        return ProbeModel(c, m, self.side.energy_sign, evaluations)
+
+    def segments(self, case: Case, substituted: Arrays) -> Trace:
+        """Float64 activations of each layer, fed with the reference's of the layer before.
+
+        Args:
+            substituted: ``activations/<layer>`` of the reference, canonical.
+        """
+        notes: dict[str, Any] = {}
+        with self.ready(case, "float64", notes) as model:
+            tensors = state(model)
+            layers = {
+                tensors[found.parameter]: Weight(found.weight, ()).layer
+                for found in self._matches[model]
+            }
+            values = {
+                name.removeprefix("activations/"): self.tensor(array)
+                for name, array in substituted.items()
+            }
+            model.eval()
+            images = self.tensor(case.images.astype(np.float64))
+            with torch.no_grad(), self.shared(model, case, "float64", notes):
+                with Capture(layers) as calls:
+                    model(images)
+                with Capture(layers, substitute=values, anchors=calls.anchors) as capture:
+                    scores = model(images)
+        arrays = {
+            f"activations/{layer}": layouts.images_to_canonical(to_numpy(output), self.side.layout)
+            for layer, output in capture.outputs.items()
+        }
+        arrays["energies"] = as_scores(to_numpy(scores), len(case.images), self.side.energy_sign)
+        return Trace({"float64": arrays}, notes=notes)
 
     def moments(self, settings: Mapping[str, Any] | None) -> list[str]:
         raise BadCall("the reference is asked what its optimizer keeps")
@@ -235,6 +272,26 @@ class TorchRunner(SideRunner):
         contiguous, and a port that uses ``view`` would raise through the harness's fault.
         """
         return torch.from_numpy(layouts.images_from_canonical(images, self.side.layout))
+
+
+class ProbeModel(nn.Module):
+    """The probe energy; has one parameter, for samplers that look for a device or freeze them."""
+
+    def __init__(self, c: Tensor, m: Tensor, sign: int, evaluations: list[dict[str, bool]]) -> None:
+        super().__init__()
+        self.one = nn.Parameter(torch.ones((), dtype=c.dtype))
+        self.c, self.m, self.sign, self.evaluations = c, m, sign, evaluations
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.evaluations.append(
+            {
+                "grad_enabled": torch.is_grad_enabled(),
+                "requires_grad": x.requires_grad,
+                "leaf": x.is_leaf,
+            }
+        )
+        energy = self.c * torch.sin(x - self.m) + CURVATURE * self.c * x * x
+        return self.sign * self.one * energy.flatten(1).sum(1, keepdim=True)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,69 @@
+"""A named cause, and a divergence for which none was found."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from parity.explain.catalogue import CATALOGUE
+
+DROP = 1e6
+"""By how much undoing a cause must lower the residual, where it does not lower it to the bound."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cause:
+    """A fault found in a port.
+
+    Attributes:
+        id: of the catalogue.
+        where: layer, sub-step or quantity.
+        residual_before: relative residual as the port is; None for a fault that is an event and not
+            a number, such as a mode that is left behind.
+        residual_after: the same with the fault undone.
+        evidence: what was seen, one sentence.
+        fix: one line; the catalogue's unless this place needs another.
+        reading: what else the same behaviour may be, if two readings are possible.
+    """
+
+    id: str
+    where: str
+    residual_before: float | None = None
+    residual_after: float | None = None
+    evidence: str = ""
+    fix: str = ""
+    reading: str = ""
+
+    def __post_init__(self) -> None:
+        if self.id not in CATALOGUE:
+            raise KeyError(f"fault {self.id!r} is not in the catalogue")
+        if not self.fix:
+            object.__setattr__(self, "fix", CATALOGUE[self.id].fix)
+
+    @property
+    def title(self) -> str:
+        return CATALOGUE[self.id].title
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "where": self.where,
+            "fix": self.fix,
+            "residual_before": self.residual_before,
+            "residual_after": self.residual_after,
+            "evidence": self.evidence,
+            "reading": self.reading,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Unexplained:
+    """A divergence that nothing in the catalogue reproduces; said plainly, never guessed."""
+
+    where: str
+    evidence: str
+
+
+def verified(before: float, after: float, bound: float) -> bool:
+    """Whether undoing a cause mends it: down to the bound, or by a factor of ``DROP``."""
+    return before > bound and (after <= bound or before >= DROP * after)

@@ -1,0 +1,178 @@
+"""``parity explain``: ask each part of a port whose check went red what it does instead."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from parity import archive
+from parity.cases import Case
+from parity.checks.network import oracle_trouble
+from parity.errors import PortFailed
+from parity.explain import events
+from parity.explain.causes import Cause, Unexplained
+from parity.explain.network import explain_network
+from parity.explain.sampler import explain_sampler, probe_case
+from parity.explain.training import explain_training
+from parity.floor import NETWORK_COPIES
+from parity.outcome import CheckResult
+from parity.recipes import Recipe, TrainingRecipe, WeightsRecipe, make_case
+from parity.session import Session
+from parity.strategies import architectures
+from parity.traces import Trace
+
+NETWORK = ("energies", "energy_gradients", "activations", "batch_independence")
+SAMPLER = ("samples_teacher_forced", "samples_free_running", "draw_log", "noise_distribution")
+TRAINING = ("losses", "parameter_gradients", "training_state", "replay_buffer", "validation")
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What was found: causes, and what none was found for."""
+
+    causes: tuple[Cause, ...] = ()
+    unexplained: tuple[Unexplained, ...] = ()
+
+
+def explain(session: Session, checks: Sequence[CheckResult], seed: int = 0) -> Explanation:
+    """Name the causes behind the checks that are not green.
+
+    The network, the sampler (on a probe energy, so apart from the network) and training are asked
+    apart, so that faults in several are told apart.
+    """
+    red = {check.name for check in checks if not check.verdict.green}
+    causes: list[Cause] = []
+    unexplained: list[Unexplained] = []
+    network_red = red & set(NETWORK)
+    if network_red:
+        found, left = _network(session, seed)
+        causes += found
+        unexplained += left
+        if not found and not left and "batch_independence" in red:
+            causes.append(_coupled(checks))
+        elif not found and not left:
+            unexplained.append(_check_problem(checks, network_red))
+    sampler_red = red & {*SAMPLER, "state_restored"}
+    if sampler_red and session.has("generate_samples"):
+        reference, port = session.ask_both("probing", probe_case(*session.pair.image_range))
+        if isinstance(port, PortFailed):
+            unexplained.append(Unexplained("generate_samples", str(port).splitlines()[0]))
+        else:
+            found, left = explain_sampler(reference, port)
+            causes += found
+            unexplained += left
+            if red & set(SAMPLER) and not found and not left and not network_red:
+                unexplained.append(_check_problem(checks, red & set(SAMPLER)))
+    raised = any(c.residual_before is None for c in causes)
+    causes += [
+        c for c in events.from_findings(checks) if not (raised and c.id == "no-grad-context")
+    ]
+    if red & set(TRAINING):
+        # A wrong network or sampler makes all of training wrong; only apart from them can it tell.
+        if not network_red and not red & set(SAMPLER):
+            found, left = _training(session, seed)
+            causes += found
+            unexplained += left
+        elif "training_state" in red or "losses" in red:
+            unexplained.append(
+                Unexplained("training", "will be looked at once the causes above are mended")
+            )
+    if "preprocessing" in red:
+        causes += _preprocessing(checks)
+    return Explanation(_each_once(causes), tuple(unexplained))
+
+
+def _each_once(causes: Sequence[Cause]) -> tuple[Cause, ...]:
+    unique: dict[tuple[str, str], Cause] = {}
+    for cause in causes:
+        unique.setdefault((cause.id, cause.where), cause)
+    return tuple(unique.values())
+
+
+def _network(session: Session, seed: int) -> tuple[list[Cause], list[Unexplained]]:
+    """On the published architecture, and if that shows nothing, on drawn ones."""
+    causes: list[Cause] = []
+    unexplained: list[Unexplained] = []
+    for settings in (None, *architectures(session, 4, seed)):
+        recipe = Recipe(WeightsRecipe(scale=1.5, seed=seed + 5), batch=3, settings=settings)
+        case = make_case(session, recipe)
+        causes, unexplained = _network_case(session, case)
+        if causes or unexplained:
+            break
+    return causes, unexplained
+
+
+def _network_case(session: Session, case: Case) -> tuple[list[Cause], list[Unexplained]]:
+    reference, port = session.ask_both("network", case, reference={"copies": NETWORK_COPIES})
+    if isinstance(port, Trace) and (trouble := oracle_trouble(port)) is not None:
+        return [Cause("dtype", "model", evidence=trouble)], []
+    activations = {
+        name: array
+        for name, array in reference.arrays["float64"].items()
+        if name.startswith("activations/")
+    }
+    answer = session.ask_port("segments", case=case, substituted=archive.to_bytes(activations, {}))
+    segments = answer if isinstance(answer, PortFailed) else Trace.from_bytes(answer, "the port")
+    facts = session.facts(case.settings).layers
+    causes, unexplained = explain_network(facts, case, reference, segments)
+    if not causes and not unexplained and isinstance(port, PortFailed):
+        unexplained.append(Unexplained("model", str(port).splitlines()[0]))
+    return causes, unexplained
+
+
+def _training(session: Session, seed: int) -> tuple[list[Cause], list[Unexplained]]:
+    settings, batch = None, 4
+    if session.pair.fixed_trainings is not None:
+        from parity import specs
+
+        settings, batch, _ = specs.entry(session.pair.fixed_trainings)()[0]
+    causes: list[Cause] = []
+    unexplained: list[Unexplained] = []
+    for buffer in (None, 12) if session.has("replay_buffer") else (None,):
+        training = TrainingRecipe(steps=1, iterations=0 if buffer is None else 10, buffer=buffer)
+        recipe = Recipe(
+            WeightsRecipe(seed=seed + 6), batch=batch, key=4, settings=settings, training=training
+        )
+        case = make_case(session, recipe)
+        reference, port = session.ask_both("training", case, reference={"copies": NETWORK_COPIES})
+        if isinstance(port, PortFailed):
+            return [], [Unexplained("train_step", str(port).splitlines()[0])]
+        found, left = explain_training(case, reference, port)
+        causes += found
+        unexplained += left
+    named = {cause.where.split()[0] for cause in causes}
+    return causes, [u for u in unexplained if u.where.split("_")[0] not in named][:2]
+
+
+def _coupled(checks: Sequence[CheckResult]) -> Cause:
+    check = next(c for c in checks if c.name == "batch_independence")
+    bad = None if check.first_bad is None else check.first_bad.first_bad
+    evidence = "its energies change with the batch they are in"
+    if bad is not None:
+        evidence = f"{bad.array} differs by {bad.residual:.3g}, {bad.floor:.3g} is the floor"
+    return Cause("gradient-batch-coupled", "model", check.residual, None, evidence)
+
+
+def _check_problem(checks: Sequence[CheckResult], names: set[str]) -> Unexplained:
+    check = next(c for c in checks if c.name in names)
+    bad = None if check.first_bad is None else check.first_bad.first_bad
+    text = check.problem or ""
+    if bad is not None and bad.worst is not None:
+        text = (
+            f"first at {bad.array}, most at {list(bad.worst.index)}: reference "
+            f"{bad.worst.reference:.12g}, port {bad.worst.port:.12g}; nothing in the catalogue "
+            "reproduces it"
+        )
+    return Unexplained(check.name, text)
+
+
+def _preprocessing(checks: Sequence[CheckResult]) -> list[Cause]:
+    check = next(c for c in checks if c.name == "preprocessing")
+    worst = check.worst
+    evidence = check.problem or ""
+    if worst is not None:
+        evidence = (
+            f"at {list(worst.index)} the reference has {worst.reference:.6g}, the port "
+            f"{worst.port:.6g}"
+        )
+    return [Cause("data-range", "preprocess", check.residual, None, evidence)]

@@ -1,0 +1,416 @@
+"""Which layer of a port computes otherwise, and which rule reproduces it.
+
+A *segment* runs from one layer's values before its activation to the next one's, so the activation,
+any padding, reshapes and the layer itself belong to it. Each layer of the port is fed with the
+reference's values of the layer before, so that each segment shows its own error only. For a wrong
+one every joint rule (activation, order of flattening, padding, kernel, bias, stride) with few
+departures from the reference's is computed in NumPy on the reference's values, until one equals the
+port.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from parity.cases import Case
+from parity.comparison import FLOAT64_FLOORS
+from parity.errors import PortFailed
+from parity.explain.causes import Cause, Unexplained, verified
+from parity.traces import Trace
+
+Array = np.ndarray
+MOST_DEPARTURES = 4
+
+_ROOT_OF_HALF = float(np.sqrt(np.float32(0.5)))
+
+
+def _leaky(slope: float) -> Callable[[Array], Array]:
+    return lambda x: np.where(x > 0, x, slope * x)
+
+
+def _tanh_gelu(x: Array) -> Array:
+    return np.asarray(0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))))
+
+
+ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
+    "linear": lambda x: x,
+    "relu": lambda x: np.maximum(x, 0),
+    "swish": lambda x: x * special.expit(x),
+    "sigmoid": special.expit,
+    "tanh": np.tanh,
+    "gelu": lambda x: 0.5 * x * special.erfc(-x * _ROOT_OF_HALF),
+    "gelu, torch's constant": lambda x: 0.5 * x * special.erfc(-x * np.sqrt(0.5)),
+    "gelu, tanh approximation": _tanh_gelu,
+    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+    "selu": lambda x: (
+        1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(np.minimum(x, 0)))
+    ),
+    "leaky_relu": _leaky(float(np.float32(0.2))),
+    "leaky_relu, slope 0.2": _leaky(0.2),
+    "leaky_relu, slope 0.01": _leaky(0.01),
+    "leaky_relu, slope 0.1": _leaky(0.1),
+    "leaky_relu, slope 0.3": _leaky(0.3),
+    "softplus": lambda x: np.logaddexp(x, 0),
+    "softplus, threshold 20": lambda x: np.where(x > 20, x, np.logaddexp(x, 0)),
+    "softsign": lambda x: x / (1 + np.abs(x)),
+    "mish": lambda x: x * np.tanh(np.logaddexp(x, 0)),
+    "hard_sigmoid": lambda x: np.clip(x / 6 + 0.5, 0, 1),
+    "hard_swish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
+    "relu6": lambda x: np.clip(x, 0, 6),
+    "swish twice": lambda x: (y := x * special.expit(x)) * special.expit(y),
+    "sine": np.sin,
+}
+SAME_NAME = {"silu": "swish"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """A joint rule for what lies between two layers' values.
+
+    Attributes:
+        activation: applied to the layer before; a key of ACTIVATIONS.
+        flatten: "HWC", "CHW" or "WHC": the order in which a feature map is flattened, "" if it is
+            not.
+        padding: ((top, bottom), (left, right)) zeros; () for a dense layer.
+        strides: () for a dense layer.
+        kernel: "as it is", "H and W swapped", "flipped", "swapped and flipped", "transposed".
+        bias: whether it is added.
+    """
+
+    activation: str
+    flatten: str = ""
+    padding: tuple[Any, ...] = ()
+    strides: tuple[int, ...] = ()
+    kernel: str = "as it is"
+    bias: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A layer of the reference with what the segment before it needs."""
+
+    name: str
+    kind: str
+    kernel: Array
+    bias: Array | None
+    own: Segment
+    flattened: tuple[int, ...] | None
+
+
+def compute(rule: Segment, layer: Layer, values: Array) -> Array | None:
+    """What ``rule`` makes of the values (B, ...) of the layer before; None if shapes do not fit."""
+    x = ACTIVATIONS[rule.activation](values)
+    kernel = _kernel(layer.kernel, rule.kernel)
+    if rule.flatten:
+        order = {"HWC": (0, 1, 2, 3), "CHW": (0, 3, 1, 2), "WHC": (0, 2, 1, 3)}[rule.flatten]
+        x = x.transpose(order).reshape(len(x), -1)
+    if layer.kind == "Dense":
+        if x.shape[-1] != kernel.shape[0]:
+            return None
+        y = x @ kernel
+    else:
+        if kernel.shape[2] != x.shape[3]:
+            return None
+        padded = np.pad(x, ((0, 0), *rule.padding, (0, 0)))
+        if any(padded.shape[1 + n] < kernel.shape[n] for n in range(2)):
+            return None
+        windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[:2], axis=(1, 2))
+        windows = windows[:, :: rule.strides[0], :: rule.strides[1]]  # (B, h, w, C, kh, kw)
+        y = np.einsum("bhwcij,ijco->bhwo", windows, kernel, optimize=True)
+    if rule.bias and layer.bias is not None:
+        y = y + layer.bias
+    return np.asarray(y)
+
+
+def _kernel(kernel: Array, how: str) -> Array:
+    if how == "transposed":
+        return np.swapaxes(kernel, -1, -2)
+    if "swapped" in how.lower():
+        kernel = np.swapaxes(kernel, 0, 1)
+    return kernel[::-1, ::-1] if "flipped" in how else kernel
+
+
+def options(layer: Layer, size: tuple[int, ...]) -> dict[str, list[Any]]:
+    """The alternatives to each part of the reference's rule; ``size`` is (H, W) of the input."""
+    found: dict[str, list[Any]] = {"activation": list(ACTIVATIONS)}
+    if layer.own.flatten:
+        found["flatten"] = ["HWC", "CHW", "WHC"]
+    if layer.bias is not None and np.any(layer.bias):
+        found["bias"] = [True, False]
+    if layer.kind == "Dense":
+        if layer.kernel.shape[0] == layer.kernel.shape[1]:
+            found["kernel"] = ["as it is", "transposed"]
+        return found
+    found["kernel"] = ["as it is", "H and W swapped", "flipped", "swapped and flipped"]
+    if layer.kernel.shape[2] == layer.kernel.shape[3]:
+        found["kernel"].append("transposed")
+    found["strides"] = [(n, n) for n in (1, 2, 3)]
+    if layer.own.strides not in found["strides"]:
+        found["strides"].append(layer.own.strides)
+        found["strides"].append(layer.own.strides[::-1])
+    (top, bottom), (left, right) = layer.own.padding
+    paddings = [layer.own.padding, ((bottom, top), (right, left))]
+    paddings += [((n, n), (n, n)) for n in range(max(layer.kernel.shape[:2]) + 1)]
+    kh, kw = layer.kernel.shape[:2]
+    paddings.append(((kh // 2, kh // 2), (kw // 2, kw // 2)))
+    paddings.append((((kh - 1) // 2, (kh - 1) // 2), ((kw - 1) // 2, (kw - 1) // 2)))
+    found["padding"] = list(dict.fromkeys(paddings))
+    return found
+
+
+def refit(layer: Layer, values: Array, ours: Array, bound: float) -> list[Segment]:
+    """The rules with the fewest departures from the reference's that equal ``ours``."""
+    choices = options(layer, values.shape[1:3])
+    for count in range(min(MOST_DEPARTURES, len(choices)) + 1):
+        found = []
+        for rule in _near(layer.own, choices, count):
+            y = compute(rule, layer, values)
+            if y is not None and y.shape == ours.shape and np.abs(y - ours).max() <= bound:
+                found.append(rule)
+        if found:
+            return found
+    return []
+
+
+def _near(own: Segment, choices: Mapping[str, Sequence[Any]], count: int) -> Iterator[Segment]:
+    for names in itertools.combinations(choices, count):
+        others = [[o for o in choices[name] if o != getattr(own, name)] for name in names]
+        for chosen in itertools.product(*others):
+            yield dataclasses.replace(own, **dict(zip(names, chosen, strict=True)))
+
+
+def layers_of(
+    facts: Sequence[Mapping[str, Any]], weights: Mapping[str, Array], inputs: Mapping[str, Array]
+) -> list[Layer | str]:
+    """The reference's layers as refittable ones; a string says why one is not.
+
+    Args:
+        facts: what the reference says of its layers, in order.
+        inputs: layer -> the values that its segment starts from.
+    """
+    found: list[Layer | str] = []
+    activation = "linear"
+    for fact in facts:
+        name, kind = fact["layer"], fact["kind"]
+        kernel = next((weights[w] for w in fact["weights"] if w.endswith("kernel")), None)
+        bias = next((weights[w] for w in fact["weights"] if w.endswith("bias")), None)
+        unknown = [] if activation in ACTIVATIONS else [f"activation {activation}"]
+        unknown += fact["before"]
+        if kind not in ("Conv2D", "Dense") or any(n != 1 for n in fact["dilation"]):
+            unknown.append(kind)
+        if unknown or kernel is None:
+            found.append(f"{', '.join(unknown) or kind} cannot be refitted")
+        else:
+            own = Segment(activation, flatten="HWC" if fact["flattened"] else "")
+            if kind == "Conv2D":
+                strides = tuple(fact["strides"])
+                size = inputs[name].shape[1:3]
+                padding: tuple[Any, ...] = ((0, 0), (0, 0))
+                if fact["padding"] == "same":
+                    padding = tuple(map(_same, size, kernel.shape[:2], strides))
+                own = dataclasses.replace(own, padding=padding, strides=strides)
+            flattened = None if fact["flattened"] is None else tuple(fact["flattened"])
+            wide = kernel.astype(np.float64)
+            wide_bias = None if bias is None else bias.astype(np.float64)
+            found.append(Layer(name, kind, wide, wide_bias, own, flattened))
+        activation = SAME_NAME.get(fact["activation"], fact["activation"])
+    return found
+
+
+def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def explain_network(
+    facts: Sequence[Mapping[str, Any]], case: Case, reference: Trace, segments: Trace | PortFailed
+) -> tuple[list[Cause], list[Unexplained]]:
+    """What each segment of the port does otherwise.
+
+    Args:
+        facts: the reference's layers.
+        case: of the network.
+        reference: its trace with activations and floors.
+        segments: the port's answer to ``segments``.
+    """
+    if isinstance(segments, PortFailed):
+        return _raised(segments)
+    truth = reference.arrays["float64"]
+    causes: list[Cause] = []
+    unexplained: list[Unexplained] = []
+    values: Array = case.images.astype(np.float64)
+    inputs = {}
+    for fact in facts:
+        inputs[fact["layer"]] = values
+        values = truth[f"activations/{fact['layer']}"]
+    before = None
+    for fact, layer in zip(facts, layers_of(facts, case.weights, inputs), strict=True):
+        name = f"activations/{fact['layer']}"
+        expected, ours = truth[name], segments.array("float64", name)
+        bound = FLOAT64_FLOORS * float(np.max(reference.floors["float64"][name]))
+        if ours is None:
+            causes.append(
+                Cause("layer-missing", fact["layer"], evidence=f"the port never runs {name[12:]}")
+            )
+        elif ours.shape != expected.shape or np.abs(ours - expected).max() > bound:
+            found, text = _explained(layer, inputs[fact["layer"]], ours, expected, bound, before)
+            causes += found
+            if not found:
+                unexplained.append(Unexplained(fact["layer"], text))
+        before = fact["layer"]
+    causes += _after_the_last(facts[-1], truth, reference, segments)
+    return causes, unexplained
+
+
+def _explained(
+    layer: Layer | str,
+    values: Array,
+    ours: Array,
+    expected: Array,
+    bound: float,
+    before: str | None,
+) -> tuple[list[Cause], str]:
+    evidence = _evidence(ours, expected)
+    if isinstance(layer, str):
+        return [], f"{evidence}; {layer}"
+    rules = refit(layer, values, ours, bound)
+    if not rules or rules[0] == layer.own:
+        return [], f"{evidence}; nothing in the catalogue reproduces it"
+    rule = rules[0]
+    again = compute(rule, layer, values)
+    assert again is not None
+    size = float(np.abs(expected).max()) or 1.0
+    difference = np.inf if ours.shape != expected.shape else float(np.abs(ours - expected).max())
+    after = float(np.abs(again - ours).max())
+    if not verified(difference, after, bound):
+        return [], f"{evidence}; a rule was found and did not hold"
+    relative = None if np.isinf(difference) else difference / size
+    causes = []
+    for field in dataclasses.fields(Segment):
+        value, expected_value = getattr(rule, field.name), getattr(layer.own, field.name)
+        if value != expected_value:
+            other = next(
+                (getattr(r, field.name) for r in rules[1:] if getattr(r, field.name) != value), None
+            )
+            causes.append(
+                _cause(field.name, value, expected_value, layer, before, relative, after / size)
+            )
+            if other is not None:
+                reading = f"{field.name} {other}"
+                causes[-1] = dataclasses.replace(causes[-1], reading=reading)
+    return causes, ""
+
+
+def _cause(
+    field: str,
+    value: Any,
+    expected: Any,
+    layer: Layer,
+    before: str | None,
+    residual_before: float | None,
+    residual_after: float,
+) -> Cause:
+    ids = {
+        "activation": "activation",
+        "flatten": "flatten-order",
+        "padding": "padding-same",
+        "strides": "layer-hyperparameter",
+        "kernel": "kernel-layout",
+        "bias": "bias-missing",
+    }
+    id_, where, fix = ids[field], layer.name, ""
+    if field == "activation":
+        where = f"{before or 'the images'}, its activation"
+        fix = f"the activation of {before} is {expected}, not {value}"
+        if value.partition(",")[0] == expected.partition(",")[0]:
+            id_ = "layer-hyperparameter"
+    elif field == "padding":
+        (top, bottom), (left, right) = expected
+        fix = (
+            f"x = F.pad(x, ({left}, {right}, {top}, {bottom})) before {layer.name}, and padding=0 "
+            "in the convolution"
+        )
+    elif field == "kernel":
+        if value == "transposed":
+            id_ = "dense-layout" if layer.kind == "Dense" else "kernel-layout"
+        elif value == "flipped":
+            id_ = "kernel-flip"
+    elif field == "strides":
+        fix = f"stride={tuple(expected)} in {layer.name}"
+    evidence = (
+        f"fed with the reference's values, {layer.name} is reproduced by {field} {_shown(value)} "
+        f"where the reference has {_shown(expected)}"
+    )
+    return Cause(id_, where, residual_before, residual_after, evidence, fix)
+
+
+def _shown(value: Any) -> str:
+    return {True: "added", False: "left out"}.get(value, str(value)) if value != () else "none"
+
+
+def _evidence(ours: Array, expected: Array) -> str:
+    if ours.shape != expected.shape:
+        return f"its values have shape {ours.shape}, the reference's {expected.shape}"
+    difference = np.abs(ours - expected)
+    index = tuple(int(i) for i in np.unravel_index(int(difference.argmax()), difference.shape))
+    return (
+        f"fed with the reference's values it differs most at {list(index)}: reference "
+        f"{expected[index]:.12g}, port {ours[index]:.12g}"
+    )
+
+
+def _after_the_last(
+    fact: Mapping[str, Any], truth: Mapping[str, Array], reference: Trace, segments: Trace
+) -> Iterator[Cause]:
+    """From the last layer's values, which are the reference's, to the energies."""
+    energies, ours = truth["energies"], segments.array("float64", "energies")
+    bound = FLOAT64_FLOORS * float(np.max(reference.floors["float64"]["energies"]))
+    if ours is None or ours.shape != energies.shape or np.abs(ours - energies).max() <= bound:
+        return
+    before = float(np.abs(ours - energies).max())
+    size = float(np.abs(energies).max()) or 1.0
+    after = float(np.abs(ours + energies).max())
+    if verified(before, after, bound):
+        yield Cause(
+            "energy-sign",
+            "the score",
+            before / size,
+            after / size,
+            "fed with the reference's values, the port returns the negative of its energies",
+        )
+        return
+    values = truth[f"activations/{fact['layer']}"].reshape(len(energies), -1)
+    if values.shape[1] != 1:
+        return
+    for name, function in ACTIVATIONS.items():
+        after = float(np.abs(function(values[:, 0]) - ours).max())
+        if name != fact["activation"] and verified(before, after, bound):
+            yield Cause(
+                "activation",
+                f"{fact['layer']}, its activation",
+                before / size,
+                after / size,
+                f"the energies are {name} of the score",
+                f"the activation of {fact['layer']} is {fact['activation']}, not {name}",
+            )
+            return
+
+
+def _raised(error: PortFailed) -> tuple[list[Cause], list[Unexplained]]:
+    text = str(error)
+    if "cannot be matched" in text:
+        missing = [
+            line.split(" of the reference")[0].strip()
+            for line in text.splitlines()
+            if "of the reference: nothing in the port fits" in line
+        ]
+        if missing:
+            evidence = f"nothing in the port can hold {', '.join(missing)}"
+            return [Cause("layer-missing", missing[0].split("/")[0], evidence=evidence)], []
+    return [], [Unexplained("model", text.splitlines()[0])]

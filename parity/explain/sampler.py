@@ -1,0 +1,312 @@
+"""Which update rule a sampler follows, read off its behaviour on a probe energy.
+
+The probe is a small analytic energy, the same in both frameworks, so that a sampler is judged apart
+from the network. Its gradients lie on both sides of the gradient clip, the states on both sides of,
+and exactly on, the image range. Rules are simulated in NumPy on the very noise the sampler drew;
+the reference's own rule is found first, and then the fewest departures from it that reproduce the
+port.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from parity.cases import Case, SamplerCall
+from parity.explain.causes import Cause, Unexplained, verified
+from parity.explain.events import from_exception
+from parity.randomness import SharedRandomness, generator
+from parity.traces import Trace
+
+STEPS = 4
+SHAPE = (3, 6, 5, 1)
+NOISE, STEP_SIZE, GRADIENT_CLIP = 0.25, 10.0, 0.03
+CURVATURE = 0.02
+KEY = 41
+MOST_DEPARTURES = 4
+BOUND = 64 * float(np.finfo(np.float64).eps) * STEPS
+"""Relative; a rule is 20 operations a step, so correct simulations agree far below this."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """f(x) = sum of c sin(x - m) + 0.02 c x^2 over an image; c and m are (H, W, C)."""
+
+    c: np.ndarray
+    m: np.ndarray
+
+    @classmethod
+    def drawn(cls, key: int = KEY) -> Probe:
+        rng = generator(key, "probe")
+        return cls(0.05 * rng.standard_normal(SHAPE[1:]), rng.uniform(-2, 2, SHAPE[1:]))
+
+    def gradient(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self.c * np.cos(x - self.m) + 2 * CURVATURE * self.c * x)
+
+
+def probe_case(low: float = -1.0, high: float = 1.0) -> Case:
+    """States inside, outside and exactly on the image range."""
+    rng = generator(KEY, "probe images")
+    images = rng.uniform(1.4 * low, 1.4 * high, SHAPE)
+    images = np.where(rng.random(SHAPE) < 0.2, rng.choice([low, high], SHAPE), images)
+    call = SamplerCall(STEPS, STEP_SIZE, NOISE)
+    return Case(weights={}, images=images.astype(np.float32), key=KEY, sampler=call)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One way to write the step; the defaults are the published one."""
+
+    noise: str = "before"  # before, after, never, at the first step, the same every step
+    noise_scale: str = "noise"
+    first_clip: tuple[float, float] | None = (-1.0, 1.0)
+    point: str = "noisy"  # noisy, or the image before the noise
+    reduction: str = "sum"
+    sign: int = 1
+    accumulate: bool = False
+    gradient_clip: str = "value"  # value, none, by norm, by each image's norm
+    step: str = "step_size"
+    last_clip: tuple[float, float] | None = (-1.0, 1.0)
+
+
+SCALES = {
+    "noise": NOISE,
+    "noise ** 2": NOISE**2,
+    "noise ** 0.5": NOISE**0.5,
+    "1": 1.0,
+    "noise / 2": NOISE / 2,
+    "2 * noise": 2 * NOISE,
+    "noise * step_size": NOISE * STEP_SIZE,
+    "(2 * step_size) ** 0.5": (2 * STEP_SIZE) ** 0.5,
+}
+SIZES = {
+    "step_size": STEP_SIZE,
+    "step_size / 2": STEP_SIZE / 2,
+    "2 * step_size": 2 * STEP_SIZE,
+    "step_size ** 2": STEP_SIZE**2,
+    "step_size / B": STEP_SIZE / SHAPE[0],
+    "step_size * B": STEP_SIZE * SHAPE[0],
+    "1": 1.0,
+}
+
+OPTIONS: Mapping[str, Sequence[Any]] = {
+    "noise": ("before", "after", "never", "first", "same"),
+    "noise_scale": tuple(SCALES),
+    "first_clip": ((-1.0, 1.0), None, (0.0, 1.0)),
+    "point": ("noisy", "clean"),
+    "reduction": ("sum", "mean"),
+    "sign": (1, -1),
+    "accumulate": (False, True),
+    "gradient_clip": ("value", "none", "norm", "torch norm", "image norm"),
+    "step": tuple(SIZES),
+    "last_clip": ((-1.0, 1.0), None, (0.0, 1.0)),
+}
+
+
+def simulate(rule: Rule, case: Case, probe: Probe) -> np.ndarray:
+    """The trajectory (steps, B, H, W, C) of ``rule`` on the case's noise."""
+    assert case.sampler is not None
+    x = case.images.astype(np.float64)
+    stream = SharedRandomness(case.key, "NHWC")
+    scale, accumulated, z = SCALES[rule.noise_scale], np.zeros_like(x), np.zeros_like(x)
+    states = []
+    for step in range(case.sampler.steps):
+        if rule.noise in ("before", "after") or (rule.noise in ("first", "same") and step == 0):
+            z = stream.normal(x.shape, "float32") * scale
+        clean = x
+        if rule.noise in ("before", "same") or (rule.noise == "first" and step == 0):
+            x = x + z
+        x = _clipped(x, rule.first_clip)
+        g = probe.gradient(x if rule.point == "noisy" else clean) * rule.sign
+        if rule.reduction == "mean":
+            g = g / len(x)
+        if rule.accumulate:
+            g = accumulated = accumulated + g
+        x = x + SIZES[rule.step] * _gradient_clipped(g, rule.gradient_clip)
+        if rule.noise == "after":
+            x = x + z
+        x = _clipped(x, rule.last_clip)
+        states.append(x)
+    return np.stack(states)
+
+
+def _clipped(x: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray:
+    return x if limits is None else np.asarray(np.clip(x, limits[0], limits[1]))
+
+
+def _gradient_clipped(g: np.ndarray, how: str) -> np.ndarray:
+    if how == "value":
+        return np.asarray(np.clip(g, -GRADIENT_CLIP, GRADIENT_CLIP))
+    if how == "norm":
+        return g * min(1.0, GRADIENT_CLIP / float(np.linalg.norm(g)))
+    if how == "torch norm":
+        return g * min(1.0, GRADIENT_CLIP / (float(np.linalg.norm(g)) + 1e-6))
+    if how == "image norm":
+        norms = np.sqrt((g**2).sum(axis=(1, 2, 3), keepdims=True))
+        return np.asarray(g * np.minimum(1.0, GRADIENT_CLIP / norms))
+    return g
+
+
+def departures(rule: Rule, from_rule: Rule) -> list[str]:
+    """The fields in which two rules differ."""
+    names = [field.name for field in dataclasses.fields(Rule)]
+    return [name for name in names if getattr(rule, name) != getattr(from_rule, name)]
+
+
+def near(base: Rule, count: int) -> Iterator[Rule]:
+    """Every rule with exactly ``count`` departures from ``base``."""
+    for names in itertools.combinations(OPTIONS, count):
+        others = [[o for o in OPTIONS[name] if o != getattr(base, name)] for name in names]
+        for chosen in itertools.product(*others):
+            yield dataclasses.replace(base, **dict(zip(names, chosen, strict=True)))
+
+
+def find(samples: np.ndarray, case: Case, probe: Probe, base: Rule) -> list[Rule]:
+    """The rules that reproduce ``samples`` with the fewest departures from ``base``."""
+    size = float(np.abs(samples).max())
+    for count in range(MOST_DEPARTURES + 1):
+        found = []
+        for rule in near(base, count):
+            simulated = simulate(rule, case, probe)
+            if np.abs(simulated - samples).max() <= BOUND * size:
+                found.append(rule)
+        if found:
+            return found
+    return []
+
+
+FAULTS = {
+    ("noise", "after"): "noise-after-update",
+    ("noise", "never"): "noise-missing",
+    ("noise", "first"): "noise-missing",
+    ("noise", "same"): "noise-reused",
+    ("first_clip", None): "clip-missing",
+    ("last_clip", None): "clip-missing",
+    ("first_clip", (0.0, 1.0)): "clip-range",
+    ("last_clip", (0.0, 1.0)): "clip-range",
+    ("point", "clean"): "gradient-point",
+    ("reduction", "mean"): "gradient-mean",
+    ("sign", -1): "update-sign",
+    ("accumulate", True): "gradient-accumulated",
+    ("gradient_clip", "none"): "gradient-clip-missing",
+}
+BY_FIELD = {
+    "noise_scale": "noise-scale",
+    "gradient_clip": "gradient-clip-norm",
+    "step": "step-size",
+}
+PLACES = {
+    "noise": "the noise",
+    "noise_scale": "the noise",
+    "first_clip": "the clip after the noise",
+    "point": "the gradient",
+    "reduction": "the gradient",
+    "sign": "the update",
+    "accumulate": "the gradient",
+    "gradient_clip": "the gradient clip",
+    "step": "the update",
+    "last_clip": "the clip after the update",
+}
+
+
+def explain_sampler(reference: Trace, port: Trace) -> tuple[list[Cause], list[Unexplained]]:
+    """What the port's sampler does otherwise than the reference's, on the probe.
+
+    Args:
+        reference, port: answers to the ``probe`` request: ``samples``, and ``last`` (the result of
+            separate calls of 1, 2, ... steps); notes ``raised`` and ``evaluations``.
+    """
+    raised = port.notes.get("raised")
+    if raised is not None:
+        cause = from_exception(raised, port.notes["evaluations"])
+        if cause is not None:
+            return [cause], []
+        return [], [Unexplained("generate_samples", f"on the probe energy it raises {raised}")]
+    truth, ours = reference.arrays["float64"]["last"], port.arrays["float64"]["last"]
+    case, probe = probe_case(), Probe.drawn()
+    causes: list[Cause] = []
+    trajectory = port.array("float64", "samples")
+    if trajectory is not None and _aliased(trajectory, ours):
+        causes.append(
+            Cause(
+                "trajectory-aliased",
+                "return_every_step",
+                _relative(trajectory, truth),
+                _relative(np.stack([ours[-1]] * len(ours)), trajectory),
+                f"all {len(trajectory)} stored steps equal the last, though runs of fewer steps "
+                "do not",
+            )
+        )
+    if ours.shape != truth.shape:
+        evidence = f"its samples have shape {ours.shape[1:]}, the reference's {truth.shape[1:]}"
+        return causes, [Unexplained("generate_samples", evidence)]
+    before = _relative(ours, truth)
+    if before <= BOUND:
+        return causes, []
+    rules = find(truth, case, probe, Rule())
+    if not rules:
+        evidence = "the reference's own step is none of the rules that are known"
+        return causes, [Unexplained("generate_samples", evidence)]
+    found = find(ours, case, probe, rules[0])
+    if not found:
+        step = int(np.argmax(np.abs(ours - truth).reshape(len(truth), -1).max(axis=1) > BOUND))
+        evidence = (
+            f"on the probe energy it first differs at step {step}, by {before:.2g} of the largest "
+            f"element, and no rule with up to {MOST_DEPARTURES} departures does the same"
+        )
+        return causes, [Unexplained("generate_samples", evidence)]
+    rule = found[0]
+    after = _relative(ours, simulate(rule, case, probe))
+    if not verified(before, after, BOUND):
+        return causes, [Unexplained("generate_samples", "a rule was found and did not hold")]
+    drew = any(draw.family == "normal" for draw in port.draws)
+    for name in departures(rule, rules[0]):
+        causes.append(_cause(name, rule, rules[0], found[1:], drew, before, after))
+    return causes, []
+
+
+def _cause(
+    name: str,
+    rule: Rule,
+    base: Rule,
+    others: Sequence[Rule],
+    drew: bool,
+    before: float,
+    after: float,
+) -> Cause:
+    value, expected = getattr(rule, name), getattr(base, name)
+    id_ = FAULTS.get((name, value)) or BY_FIELD.get(name) or "gradient-point"
+    if value == "never" and drew:
+        id_ = "noise-discarded"
+    readings = [
+        " and ".join(f"{n}: {getattr(other, n)}" for n in departures(other, base))
+        for other in others[:2]
+    ]
+    return Cause(
+        id_,
+        f"generate_samples, {PLACES[name]}",
+        before,
+        after,
+        f"{name.replace('_', ' ')} is {_shown(value)}, the reference's {_shown(expected)}; with "
+        "this, a simulation of the step on the probe energy reproduces the port",
+        reading="; or ".join(readings),
+    )
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _aliased(trajectory: np.ndarray, last: np.ndarray) -> bool:
+    if trajectory.shape != last.shape or len(last) < 2:
+        return False
+    same = all(np.array_equal(state, trajectory[-1]) for state in trajectory)
+    return same and not np.array_equal(last[0], last[-1])
+
+
+def _relative(ours: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.abs(ours - truth).max() / max(np.abs(truth).max(), 1e-300))
