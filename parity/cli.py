@@ -1,4 +1,4 @@
-"""The command line: ``parity check``, ``parity doctor`` and ``parity convert``."""
+"""The command line: ``parity check``, ``explain``, ``doctor`` and ``convert``."""
 
 from __future__ import annotations
 
@@ -88,6 +88,14 @@ def _check(options: argparse.Namespace) -> int:
     ):
         opened = time.perf_counter()
         checks = run_checks(session, profile, options.seed, only=only, case=case, tell=tell)
+        checked = time.perf_counter()
+        explanation = None
+        if options.explains:
+            from parity.explain.explain import explain
+
+            tell("looking for causes", 0, 1)
+            explanation = explain(session, checks, options.seed)
+            tell("looking for causes", 1, 1)
         environment = session.environment()
     accepted, problems = apply_waivers(checks, config.accept, datetime.date.today())
     seconds = {check.name: check.seconds for check in checks}
@@ -97,7 +105,13 @@ def _check(options: argparse.Namespace) -> int:
         seed=options.seed,
         checks=tuple(accepted),
         environment={"parity": parity.__version__, "python": sys.version.split()[0], **environment},
-        seconds={"start": opened - start, **seconds, "total": time.perf_counter() - start},
+        seconds={
+            "start": opened - start,
+            **seconds,
+            "explain": time.perf_counter() - checked,
+            "total": time.perf_counter() - start,
+        },
+        explanation=explanation,
         port=options.port,
         reference=options.reference,
         narrowed=only,
@@ -171,17 +185,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"parity {parity.__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
-    _check_parser(commands)
+    _check_parser(commands, explains=False)
+    _check_parser(commands, explains=True)
     _doctor_parser(commands)
     _convert_parser(commands)
     return parser
 
 
-def _check_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _check_parser(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], *, explains: bool
+) -> None:
+    texts = (
+        "explain" if explains else "check",
+        "check, then name the cause of every divergence and what would mend it"
+        if explains
+        else "run every property of the pair over generated cases",
+        "Run every property of the pair; where one is not green, find the layer, sub-step or term "
+        "that is wrong, the rule that reproduces it, and the line to mend."
+        if explains
+        else "Run every property of the pair over generated cases and print a verdict each.",
+    )
     parser = commands.add_parser(
-        "check",
-        help="run every property of the pair over generated cases",
-        description="Run every property of the pair over generated cases and print a verdict each.",
+        texts[0],
+        help=texts[1],
+        description=texts[2],
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -204,7 +231,7 @@ def _check_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument(
         "--in-process", action="store_true", help="run the port in this process, for a debugger"
     )
-    parser.set_defaults(run=_check)
+    parser.set_defaults(run=_check, explains=explains)
 
 
 def _doctor_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

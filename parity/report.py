@@ -11,6 +11,7 @@ from typing import Any
 
 from parity import archive
 from parity.comparison import FLOAT64_FLOORS, Verdict
+from parity.explain.causes import Explanation
 from parity.outcome import CheckResult, Outcome
 
 SCHEMA = 1
@@ -24,6 +25,7 @@ class Report:
         pair: SPEC of the pair.
         port: SPEC of a port that replaced the pair's own, or None; likewise ``reference``.
         narrowed: the checks the run was narrowed to with ``--only``; empty for all.
+        explanation: what ``parity explain`` found; None for ``parity check``.
         problems: what makes the run not green besides its checks, such as an unused waiver.
     """
 
@@ -37,6 +39,7 @@ class Report:
     reference: str | None = None
     narrowed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    explanation: Explanation | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -49,6 +52,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The documented object; infinities and NaN, which JSON has not, become strings."""
+        explanation = self.explanation or Explanation()
         return {
             "schema": SCHEMA,
             "pair": self.pair,
@@ -61,7 +65,8 @@ class Report:
             "problems": list(self.problems),
             "environment": dict(self.environment),
             "checks": [_check(check) for check in self.checks],
-            "causes": [],
+            "causes": [cause.to_dict() for cause in explanation.causes],
+            "unexplained": [dataclasses.asdict(left) for left in explanation.unexplained],
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }
 

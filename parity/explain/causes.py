@@ -64,6 +64,18 @@ class Unexplained:
     evidence: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What was found: causes, and what none was found for.
+
+    ``training_waits``: training is red too, and can only be told once the causes are mended.
+    """
+
+    causes: tuple[Cause, ...] = ()
+    unexplained: tuple[Unexplained, ...] = ()
+    training_waits: bool = False
+
+
 def verified(before: float, after: float, bound: float) -> bool:
     """Whether undoing a cause mends it: down to the bound, or by a factor of ``DROP``."""
     return before > bound and (after <= bound or before >= DROP * after)

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
-from parity import archive
+from parity import archive, specs, strategies
 from parity.cases import Case
 from parity.checks.network import oracle_trouble
 from parity.errors import PortFailed
 from parity.explain import events
-from parity.explain.causes import Cause, Unexplained
+from parity.explain.causes import Cause, Explanation, Unexplained
 from parity.explain.network import explain_network
 from parity.explain.sampler import explain_sampler, probe_case
 from parity.explain.training import explain_training
 from parity.floor import NETWORK_COPIES
 from parity.outcome import CheckResult
 from parity.recipes import Recipe, TrainingRecipe, WeightsRecipe, make_case
+from parity.runner import drawn_recipes
 from parity.session import Session
-from parity.strategies import architectures
 from parity.traces import Trace
+
+TRAININGS = 6
+
+GROUPS = {
+    "loss-sign": "losses parameter_gradients training_state",
+    "loss-term": "losses parameter_gradients training_state",
+    "loss-reduction": "losses parameter_gradients training_state",
+    "buffer-order": "replay_buffer losses parameter_gradients training_state",
+    "buffer-size": "replay_buffer losses parameter_gradients training_state",
+    "initial-range": "replay_buffer losses parameter_gradients training_state",
+    "gradient-accumulated": "parameter_gradients training_state",
+    "optimizer-epsilon": "training_state",
+    "optimizer-hyperparameter": "training_state",
+}
+"""Which arrays of training a cause makes wrong, downstream of its own."""
 
 NETWORK = ("energies", "energy_gradients", "activations", "batch_independence")
 SAMPLER = ("samples_teacher_forced", "samples_free_running", "draw_log", "noise_distribution")
 TRAINING = ("losses", "parameter_gradients", "training_state", "replay_buffer", "validation")
-
-
-@dataclasses.dataclass(frozen=True)
-class Explanation:
-    """What was found: causes, and what none was found for."""
-
-    causes: tuple[Cause, ...] = ()
-    unexplained: tuple[Unexplained, ...] = ()
 
 
 def explain(session: Session, checks: Sequence[CheckResult], seed: int = 0) -> Explanation:
@@ -61,25 +67,23 @@ def explain(session: Session, checks: Sequence[CheckResult], seed: int = 0) -> E
             found, left = explain_sampler(reference, port)
             causes += found
             unexplained += left
-            if red & set(SAMPLER) and not found and not left and not network_red:
-                unexplained.append(_check_problem(checks, red & set(SAMPLER)))
-    raised = any(c.residual_before is None for c in causes)
-    causes += [
-        c for c in events.from_findings(checks) if not (raised and c.id == "no-grad-context")
-    ]
+    raised = any(cause.residual_before is None for cause in causes)
+    for cause in events.from_findings(checks):
+        if not (raised and cause.id == "no-grad-context"):
+            causes.append(cause)
+    if red & set(SAMPLER) and not causes and not unexplained:
+        unexplained.append(_check_problem(checks, red & set(SAMPLER)))
+    waits = False
     if red & set(TRAINING):
-        # A wrong network or sampler makes all of training wrong; only apart from them can it tell.
-        if not network_red and not red & set(SAMPLER):
+        # A wrong network or sampler makes all of training wrong, so nothing can be told there yet.
+        waits = bool(network_red or red & set(SAMPLER))
+        if not waits:
             found, left = _training(session, seed)
             causes += found
             unexplained += left
-        elif "training_state" in red or "losses" in red:
-            unexplained.append(
-                Unexplained("training", "will be looked at once the causes above are mended")
-            )
     if "preprocessing" in red:
         causes += _preprocessing(checks)
-    return Explanation(_each_once(causes), tuple(unexplained))
+    return Explanation(_each_once(causes), tuple(unexplained), waits)
 
 
 def _each_once(causes: Sequence[Cause]) -> tuple[Cause, ...]:
@@ -93,7 +97,7 @@ def _network(session: Session, seed: int) -> tuple[list[Cause], list[Unexplained
     """On the published architecture, and if that shows nothing, on drawn ones."""
     causes: list[Cause] = []
     unexplained: list[Unexplained] = []
-    for settings in (None, *architectures(session, 4, seed)):
+    for settings in (None, *strategies.architectures(session, 4, seed)):
         recipe = Recipe(WeightsRecipe(scale=1.5, seed=seed + 5), batch=3, settings=settings)
         case = make_case(session, recipe)
         causes, unexplained = _network_case(session, case)
@@ -121,27 +125,46 @@ def _network_case(session: Session, case: Case) -> tuple[list[Cause], list[Unexp
 
 
 def _training(session: Session, seed: int) -> tuple[list[Cause], list[Unexplained]]:
-    settings, batch = None, 4
-    if session.pair.fixed_trainings is not None:
-        from parity import specs
-
-        settings, batch, _ = specs.entry(session.pair.fixed_trainings)()[0]
+    """Drawn steps, one after another, until each array that can be wrong has been seen to be."""
     causes: list[Cause] = []
     unexplained: list[Unexplained] = []
-    for buffer in (None, 12) if session.has("replay_buffer") else (None,):
-        training = TrainingRecipe(steps=1, iterations=0 if buffer is None else 10, buffer=buffer)
-        recipe = Recipe(
-            WeightsRecipe(seed=seed + 6), batch=batch, key=4, settings=settings, training=training
-        )
+    drawn = list(drawn_recipes(strategies.trainings(session), TRAININGS, seed))
+    for recipe in [*drawn, _two_steps(session)]:
+        if recipe.training is not None and recipe.training.steps > 1 and (causes or unexplained):
+            break
         case = make_case(session, recipe)
         reference, port = session.ask_both("training", case, reference={"copies": NETWORK_COPIES})
         if isinstance(port, PortFailed):
-            return [], [Unexplained("train_step", str(port).splitlines()[0])]
+            return causes, [Unexplained("train_step", str(port).splitlines()[0])]
         found, left = explain_training(case, reference, port)
         causes += found
         unexplained += left
-    named = {cause.where.split()[0] for cause in causes}
-    return causes, [u for u in unexplained if u.where.split("_")[0] not in named][:2]
+    causes = _most_common(causes)
+    groups = {cause.where: GROUPS.get(cause.id, "") for cause in causes}
+    explained = {name for group in groups.values() for name in group.split()}
+    unique = {left.where: left for left in reversed(unexplained)}
+    return causes, [left for where, left in unique.items() if where not in explained]
+
+
+def _two_steps(session: Session) -> Recipe:
+    settings, batch = None, 4
+    if session.pair.fixed_trainings is not None:
+        settings, batch, _ = specs.entry(session.pair.fixed_trainings)()[0]
+    training = TrainingRecipe(steps=2)
+    return Recipe(WeightsRecipe(seed=6), batch=batch, key=4, settings=settings, training=training)
+
+
+def _most_common(causes: Sequence[Cause]) -> list[Cause]:
+    """Of several ids at one place the one that most cases name; a batch of one tells little."""
+    kept = []
+    for where in dict.fromkeys(cause.where for cause in causes):
+        here = [cause for cause in causes if cause.where == where]
+        ids = [cause.id for cause in here]
+        best = max(dict.fromkeys(ids), key=ids.count)
+        if "buffer-order" in ids:  # where the buffer is cut, another order keeps other images
+            best = "buffer-order"
+        kept.append(next(cause for cause in here if cause.id == best))
+    return kept
 
 
 def _coupled(checks: Sequence[CheckResult]) -> Cause:

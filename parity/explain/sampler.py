@@ -235,10 +235,10 @@ def explain_sampler(reference: Trace, port: Trace) -> tuple[list[Cause], list[Un
             Cause(
                 "trajectory-aliased",
                 "return_every_step",
-                _relative(trajectory, truth),
-                _relative(np.stack([ours[-1]] * len(ours)), trajectory),
-                f"all {len(trajectory)} stored steps equal the last, though runs of fewer steps "
-                "do not",
+                _relative(trajectory, ours),
+                0.0,
+                "stored steps are changed by later ones: runs of fewer steps end elsewhere than "
+                "the trajectory says",
             )
         )
     if ours.shape != truth.shape:
@@ -304,8 +304,8 @@ def _shown(value: Any) -> str:
 def _aliased(trajectory: np.ndarray, last: np.ndarray) -> bool:
     if trajectory.shape != last.shape or len(last) < 2:
         return False
-    same = all(np.array_equal(state, trajectory[-1]) for state in trajectory)
-    return same and not np.array_equal(last[0], last[-1])
+    differ = any(not np.array_equal(a, b) for a, b in zip(trajectory, last, strict=True))
+    return differ and np.array_equal(trajectory[-1], last[-1])
 
 
 def _relative(ours: np.ndarray, truth: np.ndarray) -> float:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from parity.comparison import SINGLE_RATIO, Comparison, Verdict
+from parity.explain.causes import Cause
 from parity.outcome import CheckResult, Outcome
 from parity.report import Report, bound_in_words, notes
 from parity.runner import Tell
@@ -36,6 +37,8 @@ def print_report(report: Report, console: Console) -> None:
         if not check.verdict.green:
             console.print()
             _print_failure(check, report, console)
+    if report.explanation is not None:
+        _print_explanation(report, console)
     for problem in report.problems:
         console.print(f"\n{problem}", style="red", highlight=False, soft_wrap=True)
     console.print()
@@ -49,6 +52,37 @@ def print_report(report: Report, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _print_explanation(report: Report, console: Console) -> None:
+    """Each cause with its fix and evidence, then what nothing explains."""
+    assert report.explanation is not None
+    for number, cause in enumerate(report.explanation.causes, start=1):
+        console.print(f"\n[bold]cause {number}: {cause.id}[/], {escape(cause.where)}")
+        for line in cause_lines(cause):
+            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    for left in report.explanation.unexplained:
+        console.print(f"\n[bold yellow]unexplained[/]: {escape(left.where)}")
+        console.print(f"  {left.evidence}", markup=False, highlight=False, soft_wrap=True)
+    if report.explanation.training_waits:
+        console.print("\ntraining is red too; look again once the causes above are mended")
+    if not report.green and not report.explanation.causes:
+        console.print("\nno cause was found in the catalogue", style="yellow")
+
+
+def cause_lines(cause: Cause) -> list[str]:
+    """What a cause says, the fix first."""
+    lines = [cause.title, f"mend: {cause.fix}"]
+    if cause.residual_before is not None and cause.residual_after is not None:
+        lines.append(
+            f"undone, the residual falls from {cause.residual_before:.2g} to "
+            f"{cause.residual_after:.2g}"
+        )
+    if cause.evidence:
+        lines.append(f"evidence: {cause.evidence}")
+    if cause.reading:
+        lines.append(f"or, which behaves alike here: {cause.reading}")
+    return lines
 
 
 def _table(report: Report) -> Table:
