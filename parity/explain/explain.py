@@ -20,7 +20,7 @@ from parity.runner import drawn_recipes
 from parity.session import Session
 from parity.traces import Trace
 
-TRAININGS = 6
+TRAININGS = 12
 
 GROUPS = {
     "loss-sign": "losses parameter_gradients training_state",

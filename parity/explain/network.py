@@ -77,7 +77,8 @@ class Segment:
         activation: applied to the layer before; a key of ACTIVATIONS.
         flatten: "HWC", "CHW" or "WHC": the order in which a feature map is flattened, "" if it is
             not.
-        padding: ((top, bottom), (left, right)) zeros; () for a dense layer.
+        padding: ((top, bottom), (left, right)) zeros; "same" for what TensorFlow's SAME makes of
+            size, kernel and stride; "" for a dense layer.
         strides: () for a dense layer.
         kernel: "as it is", "H and W swapped", "flipped", "swapped and flipped", "transposed".
         bias: whether it is added.
@@ -85,7 +86,7 @@ class Segment:
 
     activation: str
     flatten: str = ""
-    padding: tuple[Any, ...] = ()
+    padding: tuple[Any, ...] | str = ""
     strides: tuple[int, ...] = ()
     kernel: str = "as it is"
     bias: bool = True
@@ -117,7 +118,8 @@ def compute(rule: Segment, layer: Layer, values: Array) -> Array | None:
     else:
         if kernel.shape[2] != x.shape[3]:
             return None
-        padded = np.pad(x, ((0, 0), *rule.padding, (0, 0)))
+        padding = zeros(rule, x.shape[1:3], kernel.shape[:2])
+        padded = np.pad(x, ((0, 0), *padding, (0, 0)))
         if any(padded.shape[1 + n] < kernel.shape[n] for n in range(2)):
             return None
         windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[:2], axis=(1, 2))
@@ -128,7 +130,16 @@ def compute(rule: Segment, layer: Layer, values: Array) -> Array | None:
     return np.asarray(y)
 
 
+def zeros(rule: Segment, size: Sequence[int], kernel: Sequence[int]) -> tuple[Any, ...]:
+    """((top, bottom), (left, right)) under the rule."""
+    if isinstance(rule.padding, str):
+        return tuple(map(_same, size, kernel, rule.strides))
+    return rule.padding
+
+
 def _kernel(kernel: Array, how: str) -> Array:
+    if how == "reshaped":
+        return kernel.reshape(kernel.shape[::-1]).T
     if how == "transposed":
         return np.swapaxes(kernel, -1, -2)
     if "swapped" in how.lower():
@@ -144,8 +155,9 @@ def options(layer: Layer, size: tuple[int, ...]) -> dict[str, list[Any]]:
     if layer.bias is not None and np.any(layer.bias):
         found["bias"] = [True, False]
     if layer.kind == "Dense":
+        found["kernel"] = ["as it is", "reshaped"]
         if layer.kernel.shape[0] == layer.kernel.shape[1]:
-            found["kernel"] = ["as it is", "transposed"]
+            found["kernel"].append("transposed")
         return found
     found["kernel"] = ["as it is", "H and W swapped", "flipped", "swapped and flipped"]
     if layer.kernel.shape[2] == layer.kernel.shape[3]:
@@ -154,13 +166,14 @@ def options(layer: Layer, size: tuple[int, ...]) -> dict[str, list[Any]]:
     if layer.own.strides not in found["strides"]:
         found["strides"].append(layer.own.strides)
         found["strides"].append(layer.own.strides[::-1])
-    (top, bottom), (left, right) = layer.own.padding
-    paddings = [layer.own.padding, ((bottom, top), (right, left))]
+    own = zeros(layer.own, size, layer.kernel.shape[:2])
+    (top, bottom), (left, right) = own
+    paddings: list[Any] = [((bottom, top), (right, left))]
     paddings += [((n, n), (n, n)) for n in range(max(layer.kernel.shape[:2]) + 1)]
     kh, kw = layer.kernel.shape[:2]
     paddings.append(((kh // 2, kh // 2), (kw // 2, kw // 2)))
     paddings.append((((kh - 1) // 2, (kh - 1) // 2), ((kw - 1) // 2, (kw - 1) // 2)))
-    found["padding"] = list(dict.fromkeys(paddings))
+    found["padding"] = [layer.own.padding, *(p for p in dict.fromkeys(paddings) if p != own)]
     return found
 
 
@@ -186,13 +199,13 @@ def _near(own: Segment, choices: Mapping[str, Sequence[Any]], count: int) -> Ite
 
 
 def layers_of(
-    facts: Sequence[Mapping[str, Any]], weights: Mapping[str, Array], inputs: Mapping[str, Array]
+    facts: Sequence[Mapping[str, Any]], weights: Mapping[str, Array]
 ) -> list[Layer | str]:
     """The reference's layers as refittable ones; a string says why one is not.
 
     Args:
         facts: what the reference says of its layers, in order.
-        inputs: layer -> the values that its segment starts from.
+        weights: canonical.
     """
     found: list[Layer | str] = []
     activation = "linear"
@@ -210,10 +223,7 @@ def layers_of(
             own = Segment(activation, flatten="HWC" if fact["flattened"] else "")
             if kind == "Conv2D":
                 strides = tuple(fact["strides"])
-                size = inputs[name].shape[1:3]
-                padding: tuple[Any, ...] = ((0, 0), (0, 0))
-                if fact["padding"] == "same":
-                    padding = tuple(map(_same, size, kernel.shape[:2], strides))
+                padding = "same" if fact["padding"] == "same" else ((0, 0), (0, 0))
                 own = dataclasses.replace(own, padding=padding, strides=strides)
             flattened = None if fact["flattened"] is None else tuple(fact["flattened"])
             wide = kernel.astype(np.float64)
@@ -250,7 +260,7 @@ def explain_network(
         inputs[fact["layer"]] = values
         values = truth[f"activations/{fact['layer']}"]
     before = None
-    for fact, layer in zip(facts, layers_of(facts, case.weights, inputs), strict=True):
+    for fact, layer in zip(facts, layers_of(facts, case.weights), strict=True):
         name = f"activations/{fact['layer']}"
         expected, ours = truth[name], segments.array("float64", name)
         bound = FLOAT64_FLOORS * float(np.max(reference.floors["float64"][name]))
@@ -301,6 +311,8 @@ def _explained(
             causes.append(
                 _cause(field.name, value, expected_value, layer, before, relative, after / size)
             )
+            if field.name == "padding":
+                causes[-1] = _padding_fix(causes[-1], layer, values)
             if other is not None:
                 reading = f"{field.name} {other}"
                 causes[-1] = dataclasses.replace(causes[-1], reading=reading)
@@ -330,14 +342,8 @@ def _cause(
         fix = f"the activation of {before} is {expected}, not {value}"
         if value.partition(",")[0] == expected.partition(",")[0]:
             id_ = "layer-hyperparameter"
-    elif field == "padding":
-        (top, bottom), (left, right) = expected
-        fix = (
-            f"x = F.pad(x, ({left}, {right}, {top}, {bottom})) before {layer.name}, and padding=0 "
-            "in the convolution"
-        )
     elif field == "kernel":
-        if value == "transposed":
+        if value in ("transposed", "reshaped"):
             id_ = "dense-layout" if layer.kind == "Dense" else "kernel-layout"
         elif value == "flipped":
             id_ = "kernel-flip"
@@ -348,6 +354,15 @@ def _cause(
         f"where the reference has {_shown(expected)}"
     )
     return Cause(id_, where, residual_before, residual_after, evidence, fix)
+
+
+def _padding_fix(cause: Cause, layer: Layer, values: Array) -> Cause:
+    (top, bottom), (left, right) = zeros(layer.own, values.shape[1:3], layer.kernel.shape[:2])
+    fix = (
+        f"x = F.pad(x, ({left}, {right}, {top}, {bottom})) before {layer.name}, and padding=0 in "
+        "the convolution"
+    )
+    return dataclasses.replace(cause, fix=fix)
 
 
 def _shown(value: Any) -> str:
@@ -410,6 +425,15 @@ def _raised(error: PortFailed) -> tuple[list[Cause], list[Unexplained]]:
             for line in text.splitlines()
             if "of the reference: nothing in the port fits" in line
         ]
+        if missing and all(name.split(" ")[0].endswith("/bias") for name in missing):
+            return [
+                Cause(
+                    "bias-missing",
+                    name.split("/")[0],
+                    evidence=f"the port has no parameter for {name}",
+                )
+                for name in missing
+            ], []
         if missing:
             evidence = f"nothing in the port can hold {', '.join(missing)}"
             return [Cause("layer-missing", missing[0].split("/")[0], evidence=evidence)], []

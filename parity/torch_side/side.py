@@ -139,16 +139,24 @@ class TorchRunner(SideRunner):
             }
             model.eval()
             images = self.tensor(case.images.astype(np.float64))
-            with torch.no_grad(), self.shared(model, case, "float64", notes):
-                with Capture(layers) as calls:
-                    model(images)
-                with Capture(layers, substitute=values, anchors=calls.anchors) as capture:
-                    scores = model(images)
+            anchors: dict[str, int] = {}
+            scores: Tensor | None = None
+            # A network whose sizes are wrong raises until what goes wrong first is substituted.
+            for _ in range(len(values) + 2):
+                capture = Capture(layers, substitute=values, anchors=anchors)
+                with torch.no_grad(), self.shared(model, case, "float64", {}), capture:
+                    scores, raised = _called(model, images)
+                if capture.anchors == anchors:
+                    break
+                anchors = capture.anchors
+            notes["raised"] = raised
         arrays = {
             f"activations/{layer}": layouts.images_to_canonical(to_numpy(output), self.side.layout)
             for layer, output in capture.outputs.items()
         }
-        arrays["energies"] = as_scores(to_numpy(scores), len(case.images), self.side.energy_sign)
+        if scores is not None:
+            energies = to_numpy(scores)
+            arrays["energies"] = as_scores(energies, len(case.images), self.side.energy_sign)
         return Trace({"float64": arrays}, notes=notes)
 
     def moments(self, settings: Mapping[str, Any] | None) -> list[str]:
@@ -272,6 +280,14 @@ class TorchRunner(SideRunner):
         contiguous, and a port that uses ``view`` would raise through the harness's fault.
         """
         return torch.from_numpy(layouts.images_from_canonical(images, self.side.layout))
+
+
+def _called(model: nn.Module, images: Tensor) -> tuple[Tensor | None, str | None]:
+    """What the model returns, or what it raises."""
+    try:
+        return model(images), None
+    except Exception as error:
+        return None, f"{type(error).__name__}: {error}"
 
 
 class ProbeModel(nn.Module):

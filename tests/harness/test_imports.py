@@ -26,6 +26,7 @@ PARENT = (
     "parity.cli",
     "parity.runner",
     "parity.doctor",
+    "parity.explain.explain",
     "parity.pytest_plugin",
     "ebm.pair",
 )
@@ -60,7 +61,7 @@ def test_that_a_side_that_knew_would_be_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["energy_model", "langevin", "images", "replay_buffer", "training"]
+    "name", ["energy_model", "langevin", "images", "replay_buffer", "training", "checkpoint"]
 )
 def test_the_two_sides_mirror_each_other(name: str) -> None:
     """The same files with the same public functions and classes, in the same order."""
