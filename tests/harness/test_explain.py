@@ -1,0 +1,303 @@
+"""``parity explain`` on ports that were not made from ours: other names, styles, several faults."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from parity.explain.causes import Cause, Explanation, verified
+from parity.explain.explain import explain
+from parity.explain.network import ACTIVATIONS, Layer, Segment, compute, refit
+from parity.explain.sampler import (
+    OPTIONS,
+    Probe,
+    Rule,
+    departures,
+    find,
+    near,
+    probe_case,
+    simulate,
+)
+from parity.runner import run_checks
+from parity.session import Session
+from tests.harness.edits import EDITS, write_port
+from tests.harness.test_cli import SCHEMA, parity
+from tests.harness.test_edits import FEW
+
+HEAD = """
+import dataclasses, torch, ebm.pair
+import torch.nn as nn
+import torch.nn.functional as F
+from port_torch.langevin import generate_samples
+
+def side(**changes):
+    return dataclasses.replace(ebm.pair.port, **changes)
+
+"""
+
+SEQUENTIAL = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        act = nn.{activation}(inplace=True)  # one object, used five times
+        self.features = nn.Sequential(
+            nn.ZeroPad2d({first}), nn.Conv2d(1, 16, 5, 2), act,
+            nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(16, 32, 3, 2), act,
+            nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(32, 64, 3, 2), act,
+            nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(64, 64, 3, 2), act,
+        )
+        self.head = nn.Sequential(nn.Linear(256, 64), act, nn.Linear(64, 1))
+
+    def forward(self, x):
+        x = self.features(x)
+        return self.head({flatten})
+
+side = side(model=Net)
+"""
+
+FUNCTIONAL = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        shapes = [(16, 1, 5, 5), (32, 16, 3, 3), (64, 32, 3, 3), (64, 64, 3, 3)]
+        self.w = nn.ParameterList()
+        for shape in shapes:
+            self.w += [nn.Parameter(torch.zeros(shape)), nn.Parameter(torch.zeros(shape[0]))]
+        for shape in ((64, 256), (1, 64)):
+            self.w += [nn.Parameter(torch.zeros(shape)), nn.Parameter(torch.zeros(shape[0]))]
+
+    def forward(self, x):
+        for n in range(4):
+            x = F.conv2d(x, self.w[2 * n], self.w[2 * n + 1], stride=2, padding={padding})
+            x = x * torch.sigmoid(x)
+        x = x.permute(0, 2, 3, 1).reshape(len(x), 256)
+        x = F.linear(x, self.w[8], self.w[9])
+        return {sign}F.linear(F.silu(x), self.w[10], self.w[11])
+
+side = side(model=Net)
+"""
+
+SAMPLER = """
+def langevin(net, x_init, *, lr, sigma, n_steps, device="cpu"):
+    x = x_init.detach().clone()
+    for _ in range(n_steps):
+        x = x.detach().requires_grad_(True)
+        net(x).{reduce}().backward()
+        g = x.grad.data.clamp(-0.03, 0.03)
+        x = x.detach() + lr * g
+        x = x + torch.randn_like(x) * sigma
+        {clip}
+    net.zero_grad()
+    return x.detach(), g
+
+side = side(generate_samples=langevin)
+"""
+
+
+def explained(session: Session, tmp_path: Path, text: str) -> Explanation:
+    path = tmp_path / "port.py"
+    path.write_text(HEAD + text)
+    with session.with_port(str(path)):
+        return explain(session, run_checks(session, FEW))
+
+
+def named(explanation: Explanation) -> set[tuple[str, str]]:
+    return {(cause.id, cause.where.partition(",")[0]) for cause in explanation.causes}
+
+
+def test_a_sequential_port_with_three_faults(parity_session: Session, tmp_path: Path) -> None:
+    """A mirrored padding, ReLU for swish everywhere, in place, and channels flattened first."""
+    text = SEQUENTIAL.format(activation="ReLU", first="(2, 1, 2, 1)", flatten="x.flatten(1)")
+    found = explained(parity_session, tmp_path, text)
+    layers = ("conv1", "conv2", "conv3", "conv4", "dense1")
+    assert named(found) >= {
+        ("padding-same", "conv1"),
+        ("flatten-order", "dense1"),
+        *(("activation", layer) for layer in layers),
+    }
+    assert {id_ for id_, _ in named(found)} <= {"padding-same", "flatten-order", "activation"}
+    assert not found.unexplained
+
+
+def test_a_sequential_port_with_one_fault_says_nothing_else(
+    parity_session: Session, tmp_path: Path
+) -> None:
+    flatten = "x.permute(0, 2, 3, 1).flatten(1)"
+    text = SEQUENTIAL.format(activation="SiLU", first="(2, 1, 2, 1)", flatten=flatten)
+    found = explained(parity_session, tmp_path, text)
+    assert named(found) == {("padding-same", "conv1")}
+    (cause,) = found.causes
+    assert cause.fix.startswith("x = F.pad(x, (1, 2, 1, 2)) before conv1")
+    assert cause.residual_before is not None
+    assert cause.residual_after is not None
+    assert verified(cause.residual_before, cause.residual_after, 1e-13)
+
+
+def test_functional_weights_of_another_size_and_sign(
+    parity_session: Session, tmp_path: Path
+) -> None:
+    """Padding 1 makes 15 of 32; no module hook would see these layers."""
+    found = explained(parity_session, tmp_path, FUNCTIONAL.format(padding=1, sign="-"))
+    layers = {("padding-same", f"conv{n}") for n in range(1, 5)}
+    assert named(found) == {*layers, ("energy-sign", "the score")}
+    assert not found.unexplained
+
+
+@pytest.mark.parametrize(
+    ("reduce", "clip", "ids"),
+    [
+        ("sum", "x = x.clamp(-1, 1)", {"noise-after-update", "clip-missing"}),
+        ("mean", "pass", {"noise-after-update", "clip-missing", "gradient-mean"}),
+    ],
+)
+def test_a_sampler_of_another_hand_with_several_faults(
+    parity_session: Session, tmp_path: Path, reduce: str, clip: str, ids: set[str]
+) -> None:
+    text = SAMPLER.format(reduce=reduce, clip=clip)
+    found = explained(parity_session, tmp_path, text)
+    caller = {"no-grad-context", "gradient-accumulated"}  # backward() needs and leaves these
+    assert {cause.id for cause in found.causes} - caller == ids
+    assert not found.unexplained
+
+
+def test_a_layer_that_nothing_reproduces_is_not_guessed_at(
+    parity_session: Session, tmp_path: Path
+) -> None:
+    flatten = "x.permute(0, 2, 3, 1).flatten(1) * 1.001"
+    text = SEQUENTIAL.format(activation="SiLU", first="(1, 2, 1, 2)", flatten=flatten)
+    found = explained(parity_session, tmp_path, text)
+    assert not found.causes
+    (left,) = found.unexplained
+    assert left.where == "dense1"
+    assert "nothing in the catalogue reproduces it" in left.evidence
+    assert "fed with the reference's values it differs most at" in left.evidence
+
+
+def test_the_network_and_the_sampler_are_told_apart(
+    parity_session: Session, tmp_path: Path
+) -> None:
+    flatten = "x.permute(0, 2, 3, 1).flatten(1)"
+    network = SEQUENTIAL.format(activation="SiLU", first="(2, 1, 2, 1)", flatten=flatten)
+    sampler = SAMPLER.format(reduce="mean", clip="x = x.clamp(-1, 1)")
+    both = (
+        network.replace("side = side(model=Net)", "")
+        + sampler.replace("side = side(generate_samples=langevin)", "")
+        + "\nside = side(model=Net, generate_samples=langevin)\n"
+    )
+    found = explained(parity_session, tmp_path, both)
+    assert named(found) >= {
+        ("padding-same", "conv1"),
+        ("gradient-mean", "generate_samples"),
+        ("noise-after-update", "generate_samples"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("trap", "id_", "mend"),
+    [
+        ("requires_grad never set", "gradient-not-tracked", "requires_grad_(True)"),
+        ("requires_grad set on a non-leaf", "gradient-non-leaf", "images.detach()"),
+        ("energies averaged before the gradient", "gradient-mean", "scores.sum()"),
+        ("padding 1 everywhere", "padding-same", "F.pad(x, (1, 2, 1, 2)) before conv1"),
+    ],
+)
+def test_the_four_traps_of_the_notes_on_the_command_line(
+    tmp_path: Path, trap: str, id_: str, mend: str
+) -> None:
+    edit = next(e for e in EDITS if e.name == trap)
+    path = tmp_path / "out.json"
+    ran = parity(
+        "explain",
+        "--port",
+        str(write_port(edit, tmp_path)),
+        "--only",
+        "energies,samples_teacher_forced",
+        "--json",
+        str(path),
+    )
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    said = ran.stdout
+    assert f"cause 1: {id_}" in said
+    assert mend in said[said.index(f"cause 1: {id_}") :]
+    report = json.loads(path.read_text())
+    jsonschema.validate(report, SCHEMA)
+    assert id_ in [cause["id"] for cause in report["causes"]]
+
+
+def test_a_green_port_has_nothing_to_explain() -> None:
+    ran = parity("explain", "--only", "preprocessing")
+    assert ran.returncode == 0
+    assert "cause" not in ran.stdout
+
+
+def test_a_cause_must_be_in_the_catalogue_and_must_mend() -> None:
+    with pytest.raises(KeyError, match="'no-such-fault' is not in the catalogue"):
+        Cause("no-such-fault", "conv1")
+    assert verified(1.0, 1e-16, 1e-14)
+    assert verified(1.0, 1e-7, 1e-14)
+    assert not verified(1.0, 1e-3, 1e-14)
+    assert not verified(1e-15, 0.0, 1e-14), "there was nothing to mend"
+
+
+@pytest.mark.parametrize("field", OPTIONS)
+def test_every_option_of_a_samplers_rule_is_found_again(field: str) -> None:
+    """The probe tells every single departure from the published rule."""
+    case, probe = probe_case(), Probe.drawn()
+    for option in OPTIONS[field]:
+        rule = Rule(**{field: option})
+        found = find(simulate(rule, case, probe), case, probe, Rule())
+        assert rule in found
+        assert all(len(departures(f, Rule())) <= len(departures(rule, Rule())) for f in found)
+
+
+def test_rules_that_are_the_same_program_are_not_told_apart() -> None:
+    """The mean, undone by step * B, differs from the sum only where the gradient clip binds."""
+    case, probe = probe_case(), Probe.drawn()
+    negated = simulate(Rule(sign=-1), case, probe)
+    assert find(negated, case, probe, Rule(sign=-1)) == [Rule(sign=-1)]
+    assert not np.array_equal(negated, simulate(Rule(), case, probe))
+    undone = simulate(Rule(reduction="mean", step="step_size * B"), case, probe)
+    assert not np.allclose(undone, simulate(Rule(), case, probe))
+    free = Rule(gradient_clip="none")
+    same = Rule(gradient_clip="none", reduction="mean", step="step_size * B")
+    np.testing.assert_allclose(simulate(free, case, probe), simulate(same, case, probe), rtol=1e-12)
+
+
+def test_pairs_of_a_samplers_faults_are_reproduced_by_some_rule() -> None:
+    """A sample of all pairs: what is found behaves alike and has no more departures."""
+    case, probe = probe_case(), Probe.drawn()
+    rules = list(near(Rule(), 2))
+    for rule in rules[:: len(rules) // 40]:
+        samples = simulate(rule, case, probe)
+        found = find(samples, case, probe, Rule())
+        assert found, rule
+        assert len(departures(found[0], Rule())) <= 2
+        np.testing.assert_allclose(simulate(found[0], case, probe), samples, atol=1e-12)
+
+
+@pytest.mark.parametrize("activation", [n for n in ACTIVATIONS if n != "swish"])
+def test_every_activation_is_found_again(activation: str) -> None:
+    rng = np.random.default_rng(0)
+    layer = Layer(
+        "dense1", "Dense", rng.normal(size=(6, 3)), rng.normal(size=3), Segment("swish"), None
+    )
+    values = rng.normal(size=(4, 6)) * 15
+    ours = compute(Segment(activation), layer, values)
+    assert ours is not None
+    found = refit(layer, values, ours, 1e-12)
+    assert Segment(activation) in found
+
+
+def test_joint_faults_of_a_convolution_are_found_again() -> None:
+    rng = np.random.default_rng(1)
+    own = Segment("swish", padding="same", strides=(2, 2))
+    layer = Layer("conv", "Conv2D", rng.normal(size=(3, 2, 2, 4)), rng.normal(size=4), own, None)
+    values = rng.normal(size=(2, 7, 8, 2)) * 5  # beyond 6, where relu6 is another activation
+    wrong = Segment("relu", padding=((1, 1), (1, 1)), strides=(2, 2), kernel="flipped", bias=False)
+    ours = compute(wrong, layer, values)
+    assert ours is not None
+    assert refit(layer, values, ours, 1e-12) == [wrong]
