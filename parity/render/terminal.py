@@ -183,7 +183,7 @@ def _origin(outcome: Outcome) -> str:
         f"{len(outcome.case.images)} {origin.get('images', '')} images",
     ]
     if outcome.case.settings is not None:
-        parts.append(f"a drawn architecture {dict(outcome.case.settings)}")
+        parts.append(f"settings {dict(outcome.case.settings)}")
     if outcome.case.sampler is not None:
         call = outcome.case.sampler
         parts.append(

@@ -28,6 +28,9 @@ from tests.harness.edits import EDITS, write_port
 from tests.harness.test_cli import SCHEMA, parity
 from tests.harness.test_edits import FEW
 
+SAMPLES = "samples_teacher_forced"
+CHECKS = ("energies", "activations", "samples_teacher_forced", "state_restored")
+
 HEAD = """
 import dataclasses, torch, ebm.pair
 import torch.nn as nn
@@ -82,8 +85,8 @@ side = side(model=Net)
 """
 
 SAMPLER = """
-def langevin(net, x_init, *, lr, sigma, n_steps, device="cpu"):
-    x = x_init.detach().clone()
+def langevin(net, x_init, *, lr, sigma, n_steps, device="cpu", return_all=False):
+    x, states = x_init.detach().clone(), []
     for _ in range(n_steps):
         x = x.detach().requires_grad_(True)
         net(x).{reduce}().backward()
@@ -91,8 +94,9 @@ def langevin(net, x_init, *, lr, sigma, n_steps, device="cpu"):
         x = x.detach() + lr * g
         x = x + torch.randn_like(x) * sigma
         {clip}
+        states.append(x)
     net.zero_grad()
-    return x.detach(), g
+    return (torch.stack(states) if return_all else x.detach()), g
 
 side = side(generate_samples=langevin)
 """
@@ -102,7 +106,7 @@ def explained(session: Session, tmp_path: Path, text: str) -> Explanation:
     path = tmp_path / "port.py"
     path.write_text(HEAD + text)
     with session.with_port(str(path)):
-        return explain(session, run_checks(session, FEW))
+        return explain(session, run_checks(session, FEW, only=CHECKS))
 
 
 def named(explanation: Explanation) -> set[tuple[str, str]]:
@@ -197,16 +201,16 @@ def test_the_network_and_the_sampler_are_told_apart(
 
 
 @pytest.mark.parametrize(
-    ("trap", "id_", "mend"),
+    ("trap", "check", "id_", "mend"),
     [
-        ("requires_grad never set", "gradient-not-tracked", "requires_grad_(True)"),
-        ("requires_grad set on a non-leaf", "gradient-non-leaf", "images.detach()"),
-        ("energies averaged before the gradient", "gradient-mean", "scores.sum()"),
-        ("padding 1 everywhere", "padding-same", "F.pad(x, (1, 2, 1, 2)) before conv1"),
+        ("requires_grad never set", SAMPLES, "gradient-not-tracked", "requires_grad_(True)"),
+        ("requires_grad set on a non-leaf", SAMPLES, "gradient-non-leaf", "images.detach()"),
+        ("energies averaged before the gradient", SAMPLES, "gradient-mean", "scores.sum()"),
+        ("padding 1 everywhere", "energies", "padding-same", "F.pad(x, (1, 2, 1, 2)) before conv1"),
     ],
 )
 def test_the_four_traps_of_the_notes_on_the_command_line(
-    tmp_path: Path, trap: str, id_: str, mend: str
+    tmp_path: Path, trap: str, check: str, id_: str, mend: str
 ) -> None:
     edit = next(e for e in EDITS if e.name == trap)
     path = tmp_path / "out.json"
@@ -215,7 +219,7 @@ def test_the_four_traps_of_the_notes_on_the_command_line(
         "--port",
         str(write_port(edit, tmp_path)),
         "--only",
-        "energies,samples_teacher_forced",
+        check,
         "--json",
         str(path),
     )

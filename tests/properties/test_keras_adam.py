@@ -64,7 +64,7 @@ def runs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     return start.astype(np.float32), gradients.astype(np.float32), hyperparameters
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(run=runs())
 def test_equal_over_hyperparameters_and_gradients(
     keras: ProcessPoolExecutor, run: tuple[np.ndarray, np.ndarray, dict[str, Any]]

@@ -30,7 +30,7 @@ HUNDRED_STEPS = 1e-8
 FLOAT64 = {"precisions": ["float64"]}
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_a_training_step_is_equal_from_any_state(
     parity_session: Session, data: st.DataObject
