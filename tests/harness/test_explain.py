@@ -94,7 +94,8 @@ def langevin(net, x_init, *, lr, sigma, n_steps, device="cpu", return_all=False)
         x = x.detach() + lr * g
         x = x + torch.randn_like(x) * sigma
         {clip}
-        states.append(x)
+        if return_all:
+            states.append(x)
     net.zero_grad()
     return (torch.stack(states) if return_all else x.detach()), g
 
@@ -203,13 +204,12 @@ def test_the_network_and_the_sampler_are_told_apart(
 @pytest.mark.parametrize(
     ("trap", "check", "id_", "mend"),
     [
-        ("requires_grad never set", SAMPLES, "gradient-not-tracked", "requires_grad_(True)"),
         ("requires_grad set on a non-leaf", SAMPLES, "gradient-non-leaf", "images.detach()"),
         ("energies averaged before the gradient", SAMPLES, "gradient-mean", "scores.sum()"),
         ("padding 1 everywhere", "energies", "padding-same", "F.pad(x, (1, 2, 1, 2)) before conv1"),
     ],
 )
-def test_the_four_traps_of_the_notes_on_the_command_line(
+def test_traps_of_the_notes_on_the_command_line(
     tmp_path: Path, trap: str, check: str, id_: str, mend: str
 ) -> None:
     edit = next(e for e in EDITS if e.name == trap)
