@@ -20,7 +20,8 @@ parity: $(INSTALLED) ## Is the port the same program as the reference? The verdi
 
 # Two processes, because TensorFlow and GPU builds of PyTorch crash each other in one.
 test: $(INSTALLED) ## Run every test
-	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --ignore tests/tensorflow_side
+	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal \
+		tests/properties tests/ebm tests/harness tests/torch_side
 	@$(BIN)/python -m pytest tests/tensorflow_side
 
 lint: $(INSTALLED) ## Style, form and types
