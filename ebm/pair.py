@@ -106,6 +106,8 @@ pair = parity.Pair(
     architectures="ebm.pair:architectures",
     trainings="ebm.pair:trainings",
     fixed_trainings="ebm.pair:fixed_trainings",
+    mutants="ebm.mutants:MUTANTS",
+    equivalent="ebm.mutants:EQUIVALENT",
     images="ebm.pair:images",
     weights={"trained": "weights/energy_model.safetensors"},
 )

@@ -139,6 +139,8 @@ class Pair:
             training run, and how many real images a step takes. None for the program's own.
         fixed_trainings: ``fixed_trainings()`` -> list of ``(settings, n, steps)`` that every
             profile runs, from trained weights.
+        mutants: ``"module:NAME"`` of :class:`parity.mutants.mutant.Mutant`, for ``parity mutants``.
+        equivalent: ``"module:NAME"`` of sets of mutants' names that together are no fault.
         images: ``images()`` -> (N, H, W, C) float32, real images as the network takes them.
         weights: name -> path of trained weights in canonical layout, relative to the project.
         image_range: the least and greatest value an image may have.
@@ -151,6 +153,8 @@ class Pair:
     architectures: Entry | None = None
     trainings: Entry | None = None
     fixed_trainings: Entry | None = None
+    mutants: str | None = None
+    equivalent: str | None = None
     images: Entry | None = None
     weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
     image_range: tuple[float, float] = (-1.0, 1.0)

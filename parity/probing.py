@@ -1,4 +1,4 @@
-"""One side's sampler on the probe energy (``parity.explain.sampler``), network left out."""
+"""One side's sampler and training on probe energies (``parity.explain``), network left out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 
 from parity.cases import Case
 from parity.explain.sampler import Probe
+from parity.explain.training import TrainingProbe
 from parity.traces import Trace
+from parity.training import Trainer, run_steps
 
 if TYPE_CHECKING:
     from parity.side_runner import SideRunner
@@ -43,6 +45,47 @@ def probing(runner: SideRunner, case: Case) -> Trace:
             if every:
                 with runner.shared(model, case, "float64", notes):
                     arrays["samples"] = runner.sample(model, case, images, case.sampler.steps, True)
+        except Exception as error:
+            notes["raised"] = f"{type(error).__name__}: {error}"
+            notes["traceback"] = traceback.format_exc()
+    return Trace({"float64": arrays}, draws=draws, notes=notes)
+
+
+def probing_training(runner: SideRunner, case: Case) -> Trace:
+    """Take the case's training steps with the probe for a model, in float64.
+
+    Returns:
+        What ``training`` answers, and ``evaluated/<stage>/<n>`` (B, H, W, C), the images of each
+        evaluation, and ``buffer/<step>``, the replay buffer before each step and at the end.
+        Notes: ``raised``, an exception's words or None, and its ``traceback``.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    evaluated: list[np.ndarray] = []
+    stage = ""
+
+    def mark(begins: str, trainer: Trainer) -> None:
+        nonlocal stage
+        arrays.update({f"evaluated/{stage}/{n}": images for n, images in enumerate(evaluated)})
+        evaluated.clear()
+        stage = begins
+        if stage != "validation":
+            images = trainer.read_buffer()
+            number = sum(name.startswith("buffer/") for name in arrays)
+            arrays.update({f"buffer/{number}": array for array in images.values()})
+
+    notes: dict[str, Any] = {"raised": None}
+    draws: tuple[Any, ...] = ()
+    with runner.precision("float64"):
+        model = runner.training_probe(TrainingProbe.drawn(case.images.shape[1:]), evaluated)
+        runner.load(model, case, case.weights)
+        state = {name: array.astype("float64") for name, array in case.state.items()}
+        images = case.images.astype("float64")
+        try:
+            found, randomness = run_steps(
+                runner, model, case, "float64", notes, images, state, True, mark
+            )
+            arrays |= found
+            draws = tuple(randomness.log)
         except Exception as error:
             notes["raised"] = f"{type(error).__name__}: {error}"
             notes["traceback"] = traceback.format_exc()

@@ -14,7 +14,7 @@ from parity import archive, specs
 from parity.cases import Case
 from parity.declarations import Pair, Side
 from parity.errors import BadCall, MissingPackage
-from parity.probing import probing
+from parity.probing import probing, probing_training
 from parity.side_runner import SideRunner
 from parity.training import training
 
@@ -50,6 +50,9 @@ class Requests:
 
     def probing(self, case: bytes) -> bytes:
         return probing(self.runner, Case.from_bytes(case)).to_bytes()
+
+    def probing_training(self, case: bytes) -> bytes:
+        return probing_training(self.runner, Case.from_bytes(case)).to_bytes()
 
     def segments(self, case: bytes, substituted: bytes) -> bytes:
         arrays, _ = archive.from_bytes(substituted, "the reference's activations")

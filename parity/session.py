@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from parity import archive, specs
 from parity.cases import Case, check_images
 from parity.declarations import Pair
 from parity.errors import BadCall, PortFailed
+from parity.recorded import Recorded, Recorder
 from parity.traces import Trace
 from parity.weights import check_weights
 from parity.workers import DEFAULT_TIMEOUT, InProcess, Worker
@@ -42,6 +44,7 @@ class Session:
         in_process: run the port in this process, for a debugger.
         timeout: seconds a side may take for one answer.
         remember: keep the reference's answers, for many ports against one reference.
+        recorded: its answers from before, in place of a reference that runs.
         root: the project's folder, which the pair's paths are relative to.
 
     Raises:
@@ -58,6 +61,7 @@ class Session:
         in_process: bool = False,
         timeout: float = DEFAULT_TIMEOUT,
         remember: bool = False,
+        recorded: Recorded | None = None,
         root: Path | None = None,
     ) -> None:
         self.pair_spec = pair
@@ -67,7 +71,11 @@ class Session:
             raise BadCall(f"{pair!r} is a {type(declared).__name__}, not a parity.Pair")
         self.pair = declared
         self._port_arguments: dict[str, Any] = {"spec": port, "timeout": timeout}
-        self.reference = Worker("reference", pair, reference, timeout=timeout)
+        self.reference: Worker | Recorder | Recorded = recorded or Worker(
+            "reference", pair, reference, timeout=timeout
+        )
+        if remember and isinstance(self.reference, Worker):
+            self.reference = Recorder(self.reference)
         self.port: Worker | InProcess | None = None
         try:
             if in_process:
@@ -81,7 +89,9 @@ class Session:
         except BaseException:
             self.close()
             raise
-        self._answers: dict[tuple[str, str], Any] | None = {} if remember else None
+        self._overlay: Path | None = None
+        self.port_answers: list[str] | None = None
+        """Digests of the port's answers, in order, if someone puts a list here."""
         self._facts: dict[str, ModelFacts] = {}
         self._trained: dict[str, dict[str, np.ndarray]] = {}
         self._images: np.ndarray | None = None
@@ -111,6 +121,21 @@ class Session:
             if self.port is not None and self.port is not before[0]:
                 self.port.close()
             self.port, self.port_about, self._port_arguments = before
+
+    @contextlib.contextmanager
+    def with_overlay(self, folder: Path) -> Iterator[Session]:
+        """This session with the packages in ``folder`` in place of those of their names.
+
+        Both sides stay warm: the port's process imports its own program anew.
+        """
+        if not isinstance(self.port, Worker):
+            raise BadCall("a port in this process cannot be overlaid")
+        before, self._overlay = self._overlay, folder
+        try:
+            self.port_about = self.port.ask("overlay", folder=str(folder))
+            yield self
+        finally:
+            self._overlay = before
 
     def has(self, entry: str) -> bool:
         """Whether both sides declare ``entry``."""
@@ -201,35 +226,17 @@ class Session:
         A port that fails is an answer like another; a reference that fails raises.
         """
         data = case.to_bytes()
-        options = dict(reference or {})
-        remembered = self._remembered(method, case, options)
         failure = self._send_port(method, data, dict(port or {}))
-        if remembered is None:
-            self.reference.send(method, case=data, **options)
+        self.reference.send(method, case=data, **(reference or {}))
         try:
             port_answer = failure or self._receive_port(lambda b: Trace.from_bytes(b, "the port"))
         finally:
-            if remembered is None:
-                remembered = self._remember(method, case, options, self.reference.receive())
-        return Trace.from_bytes(remembered, "the reference"), port_answer
+            answer = self.reference.receive()
+        return Trace.from_bytes(answer, "the reference"), port_answer
 
     def ask_reference(self, method: str, case: Case, **options: Any) -> Any:
         """A question to the reference alone."""
-        remembered = self._remembered(method, case, options)
-        if remembered is None:
-            answer = self.reference.ask(method, case=case.to_bytes(), **options)
-            remembered = self._remember(method, case, options, answer)
-        return remembered
-
-    def _remembered(self, method: str, case: Case, options: Mapping[str, Any]) -> Any:
-        if self._answers is None:
-            return None
-        return self._answers.get((method, case.digest + json.dumps(options, sort_keys=True)))
-
-    def _remember(self, method: str, case: Case, options: Mapping[str, Any], answer: Any) -> Any:
-        if self._answers is not None:
-            self._answers[method, case.digest + json.dumps(options, sort_keys=True)] = answer
-        return answer
+        return self.reference.ask(method, case=case.to_bytes(), **options)
 
     def ask_port(self, method: str, **arguments: Any) -> Any:
         """A question to the port alone; a PortFailed is returned, not raised."""
@@ -257,14 +264,25 @@ class Session:
     def _receive_port(self, read: Callable[[Any], Any]) -> Any:
         assert self.port is not None
         try:
-            return read(self.port.receive())
+            answer = self.port.receive()
         except PortFailed as error:
+            self._note(str(error))
             return error
+        self._note(answer)
+        return read(answer)
+
+    def _note(self, answer: Any) -> None:
+        if self.port_answers is not None:
+            data = answer if isinstance(answer, bytes) else repr(answer).encode()
+            self.port_answers.append(hashlib.sha256(data).hexdigest())
 
     def _restart_port(self) -> None:
         """A port that died or hung is started afresh for the next question."""
+        overlay = self._overlay
         self.port = Worker("port", self.pair_spec, **self._port_arguments)
         self.port_about = self.port.receive()
+        if overlay is not None:
+            self.port_about = self.port.ask("overlay", folder=str(overlay))
 
     def environment(self) -> dict[str, str]:
         """Versions and settings that decide last bits, of both sides."""

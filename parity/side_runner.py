@@ -21,6 +21,7 @@ from parity.cases import Case
 from parity.declarations import ENTRIES, Pair, Side
 from parity.errors import BadCall
 from parity.explain.sampler import Probe
+from parity.explain.training import TrainingProbe
 from parity.floor import floors_of, moved_copies
 from parity.randomness import SharedRandomness, host_generators_seeded
 from parity.signatures import BoundSampler, bind
@@ -144,6 +145,10 @@ class SideRunner(abc.ABC):
     @abc.abstractmethod
     def probe_model(self, probe: Probe, evaluations: list[dict[str, bool]]) -> Any:
         """The probe energy as a model of the framework; notes each evaluation."""
+
+    @abc.abstractmethod
+    def training_probe(self, probe: TrainingProbe, evaluated: list[np.ndarray]) -> Any:
+        """The training probe as a model of the framework; keeps the images it is evaluated on."""
 
     def segments(self, case: Case, substituted: Arrays) -> Trace:
         """What each layer of a port makes of the reference's values; only a port is asked."""

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import inspect
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -144,7 +144,9 @@ def training(
             model = stack.enter_context(runner.ready(case, precision, notes))
             state = {name: array.astype(precision) for name, array in case.state.items()}
             images = case.images.astype(precision)
-            own, randomness = _run(runner, model, case, precision, notes, images, state, every_step)
+            own, randomness = run_steps(
+                runner, model, case, precision, notes, images, state, every_step
+            )
             arrays[precision] = own
             draws = tuple(randomness.log)
             if copies:
@@ -154,7 +156,7 @@ def training(
                 for copy in moved_copies(case, precision, copies):
                     runner.load(model, case, copy.weights)
                     with runner.reordered(model, rng):
-                        again, _ = _run(
+                        again, _ = run_steps(
                             runner, model, case, precision, {}, copy.images, copy.state, every_step
                         )
                     answers.append(again)
@@ -169,7 +171,7 @@ def stepwise(name: str) -> bool:
     return name.startswith(("losses/", "parameter_gradients/", "training_state/"))
 
 
-def _run(
+def run_steps(
     runner: SideRunner,
     model: Any,
     case: Case,
@@ -178,7 +180,9 @@ def _run(
     images: np.ndarray,
     state: Mapping[str, np.ndarray],
     every_step: bool,
+    mark: Callable[[str, Trainer], None] = lambda stage, trainer: None,
 ) -> tuple[Arrays, SharedRandomness]:
+    """``mark`` is told the stage that begins: "validation", "step 0", ..., and last "end"."""
     assert case.training is not None
     steps = case.training.steps
     batches = images.reshape(steps, -1, *images.shape[1:])
@@ -186,12 +190,14 @@ def _run(
     if runner.side.validate is not None:
         with runner.shared(model, case, precision, notes):
             trainer = runner.trainer(model, case)
+            mark("validation", trainer)
             found |= trainer.validate(batches[0])
     per_step: dict[str, list[np.ndarray]] = {}
     with runner.shared(model, case, precision, notes) as randomness:
         trainer = runner.trainer(model, case)
         trainer.restore(state)
         for step, real in enumerate(batches):
+            mark(f"step {step}", trainer)
             answers = trainer.step(real)
             if every_step or step == steps - 1:
                 answers |= trainer.state()
@@ -199,6 +205,7 @@ def _run(
                 answers = {k: v for k, v in answers.items() if k.startswith("losses/")}
             for name, array in answers.items():
                 per_step.setdefault(name, []).append(np.asarray(array, dtype=array.dtype))
+        mark("end", trainer)
         found |= {name: np.stack(parts) for name, parts in per_step.items()}
         found |= trainer.read_buffer()
         notes["host_generators"] = _host_generators()

@@ -18,13 +18,22 @@ def serve(channel: Any) -> None:
         if folder not in sys.path:
             sys.path.insert(0, folder)
     handler: Any = None
+    opened: dict[str, Any] = {}
+    overlaid: list[str] = []
     channel.send(("ok", None))
     for method, arguments in channel:
         try:
             if method == "open":
                 from parity.requests import open_side
 
-                handler = open_side(**arguments)
+                opened = arguments
+                handler = open_side(**opened)
+                value = handler.describe()
+            elif method == "overlay":
+                from parity.requests import open_side
+
+                _overlay(arguments["folder"], overlaid)
+                handler = open_side(**opened)
                 value = handler.describe()
             else:
                 value = getattr(handler, method)(**arguments)
@@ -32,6 +41,23 @@ def serve(channel: Any) -> None:
             channel.send(("error", describe_error(error)))
         else:
             channel.send(("ok", value))
+
+
+def _overlay(folder: str, overlaid: list[str]) -> None:
+    """Let the packages in ``folder`` be imported in place of others of their names.
+
+    Args:
+        overlaid: the folder before, and after.
+    """
+    for before in overlaid:
+        sys.path.remove(before)
+    packages = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
+    overlaid[:] = [folder]
+    sys.path.insert(0, folder)
+    sys.path_importer_cache.clear()
+    for name in list(sys.modules):
+        if name.partition(".")[0] in packages:
+            del sys.modules[name]
 
 
 def describe_error(error: BaseException) -> dict[str, str]:

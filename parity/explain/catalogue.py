@@ -157,6 +157,11 @@ CATALOGUE = {
             "gradients = gradients.clamp(-gradient_clip, gradient_clip)",
         ),
         Fault(
+            "gradient-clip-range",
+            "the gradient is clipped to another range",
+            "gradients = gradients.clamp(-gradient_clip, gradient_clip)",
+        ),
+        Fault(
             "gradient-clip-norm",
             "the gradient is clipped by its norm",
             "gradients.clamp(-gradient_clip, gradient_clip): element by element",
@@ -233,6 +238,17 @@ CATALOGUE = {
             "loss-reduction",
             "a loss is reduced otherwise",
             "scores.square().mean(): the mean of the squares, not the square of the mean",
+        ),
+        Fault(
+            "batch-split",
+            "the scores of real and fake images are told apart at another place",
+            "scores[: len(scores) // 2] and the rest where the reference cuts its batch in halves; "
+            "scores[: len(real)] where it counts",
+        ),
+        Fault(
+            "validation-data",
+            "validation is made on other images",
+            "the real images as they are, against fresh uniform noise",
         ),
         Fault(
             "optimizer-epsilon",

@@ -24,6 +24,7 @@ class Cause:
         evidence: what was seen, one sentence.
         fix: one line; the catalogue's unless this place needs another.
         reading: what else the same behaviour may be, if two readings are possible.
+        reading_ids: the faults of each such reading.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Cause:
     evidence: str = ""
     fix: str = ""
     reading: str = ""
+    reading_ids: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if self.id not in CATALOGUE:

@@ -11,29 +11,14 @@ from parity.errors import PortFailed
 from parity.explain import events
 from parity.explain.causes import Cause, Explanation, Unexplained
 from parity.explain.network import explain_network
-from parity.explain.sampler import explain_sampler, probe_case
-from parity.explain.training import explain_training
+from parity.explain.sampler import explain_sampler
+from parity.explain.sampler import probe_case as sampler_case
+from parity.explain.training import Run, explain_training, probe_case, run_of
 from parity.floor import NETWORK_COPIES
 from parity.outcome import CheckResult
-from parity.recipes import Recipe, TrainingRecipe, WeightsRecipe, make_case
-from parity.runner import drawn_recipes
-from parity.session import Session
+from parity.recipes import Recipe, WeightsRecipe, make_case
+from parity.session import Session, Settings
 from parity.traces import Trace
-
-TRAININGS = 12
-
-GROUPS = {
-    "loss-sign": "losses parameter_gradients training_state",
-    "loss-term": "losses parameter_gradients training_state",
-    "loss-reduction": "losses parameter_gradients training_state",
-    "buffer-order": "replay_buffer losses parameter_gradients training_state",
-    "buffer-size": "replay_buffer losses parameter_gradients training_state",
-    "initial-range": "replay_buffer losses parameter_gradients training_state",
-    "gradient-accumulated": "parameter_gradients training_state",
-    "optimizer-epsilon": "training_state",
-    "optimizer-hyperparameter": "training_state",
-}
-"""Which arrays of training a cause makes wrong, downstream of its own."""
 
 NETWORK = ("energies", "energy_gradients", "activations", "batch_independence")
 SAMPLER = ("samples_teacher_forced", "samples_free_running", "draw_log", "noise_distribution")
@@ -60,7 +45,7 @@ def explain(session: Session, checks: Sequence[CheckResult], seed: int = 0) -> E
             unexplained.append(_check_problem(checks, network_red))
     sampler_red = red & {*SAMPLER, "state_restored"}
     if sampler_red and session.has("generate_samples"):
-        reference, port = session.ask_both("probing", probe_case(*session.pair.image_range))
+        reference, port = session.ask_both("probing", sampler_case(*session.pair.image_range))
         if isinstance(port, PortFailed):
             unexplained.append(Unexplained("generate_samples", str(port).splitlines()[0]))
         else:
@@ -75,12 +60,11 @@ def explain(session: Session, checks: Sequence[CheckResult], seed: int = 0) -> E
         unexplained.append(_check_problem(checks, red & set(SAMPLER)))
     waits = False
     if red & set(TRAINING):
-        # A wrong network or sampler makes all of training wrong, so nothing can be told there yet.
-        waits = bool(network_red or red & set(SAMPLER))
-        if not waits:
-            found, left = _training(session, seed)
-            causes += found
-            unexplained += left
+        found, left, waits = _training(session, bool(causes or unexplained))
+        causes += found
+        unexplained += left
+        if not (causes or unexplained):
+            unexplained.append(_check_problem(checks, red & set(TRAINING)))
     if "preprocessing" in red:
         causes += _preprocessing(checks)
     return Explanation(_each_once(causes), tuple(unexplained), waits)
@@ -124,47 +108,57 @@ def _network_case(session: Session, case: Case) -> tuple[list[Cause], list[Unexp
     return causes, unexplained
 
 
-def _training(session: Session, seed: int) -> tuple[list[Cause], list[Unexplained]]:
-    """Drawn steps, one after another, until each array that can be wrong has been seen to be."""
-    causes: list[Cause] = []
-    unexplained: list[Unexplained] = []
-    drawn = list(drawn_recipes(strategies.trainings(session), TRAININGS, seed))
-    for recipe in [*drawn, _two_steps(session)]:
-        if recipe.training is not None and recipe.training.steps > 1 and (causes or unexplained):
-            break
-        case = make_case(session, recipe)
-        reference, port = session.ask_both("training", case, reference={"copies": NETWORK_COPIES})
-        if isinstance(port, PortFailed):
-            return causes, [Unexplained("train_step", str(port).splitlines()[0])]
-        found, left = explain_training(case, reference, port)
-        causes += found
-        unexplained += left
-    causes = _most_common(causes)
-    groups = {cause.where: GROUPS.get(cause.id, "") for cause in causes}
-    explained = {name for group in groups.values() for name in group.split()}
-    unique = {left.where: left for left in reversed(unexplained)}
-    return causes, [left for where, left in unique.items() if where not in explained]
+def _training(session: Session, explained: bool) -> tuple[list[Cause], list[Unexplained], bool]:
+    """On the probe; and whether what is left of a red training waits for causes found elsewhere.
+
+    Args:
+        explained: something was found in the network or the sampler, which makes training red too.
+    """
+    runs = training_runs(session)
+    if isinstance(runs, str):
+        left = [] if explained else [Unexplained("train_step", runs)]
+        return [], left, explained
+    causes, unexplained = explain_training(runs)
+    return causes, unexplained, explained and not (causes or unexplained)
 
 
-def _two_steps(session: Session) -> Recipe:
-    settings, batch = None, 4
+def training_runs(session: Session) -> list[tuple[Run, Run]] | str:
+    """Both sides' training of the probe, on the settings that the pair declares.
+
+    Returns:
+        (reference's, port's) of each case, or in words what kept the port from training.
+    """
+    declared: list[tuple[Settings, int]] = [(None, 4)]
     if session.pair.fixed_trainings is not None:
-        settings, batch, _ = specs.entry(session.pair.fixed_trainings)()[0]
-    training = TrainingRecipe(steps=2)
-    return Recipe(WeightsRecipe(seed=6), batch=batch, key=4, settings=settings, training=training)
-
-
-def _most_common(causes: Sequence[Cause]) -> list[Cause]:
-    """Of several ids at one place the one that most cases name; a batch of one tells little."""
-    kept = []
-    for where in dict.fromkeys(cause.where for cause in causes):
-        here = [cause for cause in causes if cause.where == where]
-        ids = [cause.id for cause in here]
-        best = max(dict.fromkeys(ids), key=ids.count)
-        if "buffer-order" in ids:  # where the buffer is cut, another order keeps other images
-            best = "buffer-order"
-        kept.append(next(cause for cause in here if cause.id == best))
-    return kept
+        declared = [(s, n) for s, n, _ in specs.entry(session.pair.fixed_trainings)()]
+    found = []
+    for settings, batch in declared:
+        shape = session.facts(settings).image_shape
+        limits = session.pair.image_range
+        buffer = 16 if session.has("replay_buffer") else None
+        moments = session.moments(settings)
+        for case in (
+            probe_case(shape, settings, batch, steps=2, limits=limits),
+            probe_case(
+                shape,
+                settings,
+                batch,
+                steps=1,
+                iterations=10,
+                buffer=buffer,
+                moments=moments,
+                limits=limits,
+            ),
+        ):
+            reference, port = session.ask_both("probing_training", case)
+            if reference.notes["raised"] is not None:
+                return f"the reference cannot train a probe: {reference.notes['raised']}"
+            if isinstance(port, PortFailed):
+                return str(port).splitlines()[0]
+            if port.notes["raised"] is not None:
+                return f"on a probe for a network it raises {port.notes['raised']}"
+            found.append((run_of(case, reference), run_of(case, port)))
+    return found
 
 
 def _coupled(checks: Sequence[CheckResult]) -> Cause:

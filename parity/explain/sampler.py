@@ -10,6 +10,7 @@ port.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -28,6 +29,7 @@ NOISE, STEP_SIZE, GRADIENT_CLIP = 0.25, 10.0, 0.03
 CURVATURE = 0.02
 KEY = 41
 MOST_DEPARTURES = 4
+TABLED = 3  # departures up to which every rule is simulated once and kept
 BOUND = 64 * float(np.finfo(np.float64).eps) * STEPS
 """Relative; a rule is 20 operations a step, so correct simulations agree far below this."""
 
@@ -68,7 +70,7 @@ class Rule:
     reduction: str = "sum"
     sign: int = 1
     accumulate: bool = False
-    gradient_clip: str = "value"  # value, none, by norm, by each image's norm
+    gradient_clip: str = "value"  # value, none, over or times B, by norm, by each image's norm
     step: str = "step_size"
     last_clip: tuple[float, float] | None = (-1.0, 1.0)
 
@@ -93,6 +95,14 @@ SIZES = {
     "1": 1.0,
 }
 
+RANGES = {
+    "value": 1.0,
+    "value / B": 1 / SHAPE[0],
+    "value * B": float(SHAPE[0]),
+    "value / 2": 0.5,
+    "value * 2": 2.0,
+}
+
 OPTIONS: Mapping[str, Sequence[Any]] = {
     "noise": ("before", "after", "never", "first", "same"),
     "noise_scale": tuple(SCALES),
@@ -101,7 +111,17 @@ OPTIONS: Mapping[str, Sequence[Any]] = {
     "reduction": ("sum", "mean"),
     "sign": (1, -1),
     "accumulate": (False, True),
-    "gradient_clip": ("value", "none", "norm", "torch norm", "image norm"),
+    "gradient_clip": (
+        "value",
+        "none",
+        "value / B",
+        "value * B",
+        "value / 2",
+        "value * 2",
+        "norm",
+        "torch norm",
+        "image norm",
+    ),
     "step": tuple(SIZES),
     "last_clip": ((-1.0, 1.0), None, (0.0, 1.0)),
 }
@@ -139,8 +159,9 @@ def _clipped(x: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray:
 
 
 def _gradient_clipped(g: np.ndarray, how: str) -> np.ndarray:
-    if how == "value":
-        return np.asarray(np.clip(g, -GRADIENT_CLIP, GRADIENT_CLIP))
+    if how in RANGES:
+        limit = GRADIENT_CLIP * RANGES[how]
+        return np.asarray(np.clip(g, -limit, limit))
     if how == "norm":
         return g * min(1.0, GRADIENT_CLIP / float(np.linalg.norm(g)))
     if how == "torch norm":
@@ -166,20 +187,48 @@ def near(base: Rule, count: int) -> Iterator[Rule]:
 
 
 def find(samples: np.ndarray, case: Case, probe: Probe, base: Rule) -> list[Rule]:
-    """The rules that reproduce ``samples`` with the fewest departures from ``base``."""
+    """The rules that reproduce ``samples``, fewest departures from ``base`` first.
+
+    After those with the fewest come other readings: rules with up to ``TABLED`` departures that
+    behave alike and contain none of the first.
+    """
     size = float(np.abs(samples).max())
-    for count in range(MOST_DEPARTURES + 1):
-        found = []
-        for rule in near(base, count):
-            simulated = simulate(rule, case, probe)
-            if np.abs(simulated - samples).max() <= BOUND * size:
-                found.append(rule)
-        if found:
-            return found
-    return []
+    rules, states = _table(base)
+    close = np.abs(states - samples.ravel()).max(axis=1) <= BOUND * size
+    found = [rules[index] for index in np.flatnonzero(close)]
+    for count in range(TABLED + 1, MOST_DEPARTURES + 1):
+        if not found:
+            found = [
+                rule
+                for rule in near(base, count)
+                if np.abs(simulate(rule, case, probe) - samples).max() <= BOUND * size
+            ]
+    return _readings(found, base)
 
 
-FAULTS = {
+@functools.cache
+def _table(base: Rule) -> tuple[list[Rule], np.ndarray]:
+    """Every rule with few departures from ``base``, and its trajectory on the probe, flat."""
+    case, probe = probe_case(), Probe.drawn()
+    rules = [rule for count in range(TABLED + 1) for rule in near(base, count)]
+    return rules, np.stack([simulate(rule, case, probe).ravel() for rule in rules])
+
+
+def _readings(found: Sequence[Rule], base: Rule) -> list[Rule]:
+    """Without those that only add to another what makes no difference."""
+    kept: list[Rule] = []
+    for rule in found:
+        mine = _changes(rule, base)
+        if not any(_changes(other, base) < mine for other in kept):
+            kept.append(rule)
+    return kept
+
+
+def _changes(rule: Rule, base: Rule) -> set[tuple[str, Any]]:
+    return {(name, getattr(rule, name)) for name in departures(rule, base)}
+
+
+FAULTS: Mapping[tuple[str, Any], str] = {
     ("noise", "after"): "noise-after-update",
     ("noise", "never"): "noise-missing",
     ("noise", "first"): "noise-missing",
@@ -193,6 +242,7 @@ FAULTS = {
     ("sign", -1): "update-sign",
     ("accumulate", True): "gradient-accumulated",
     ("gradient_clip", "none"): "gradient-clip-missing",
+    **{("gradient_clip", how): "gradient-clip-range" for how in RANGES},
 }
 BY_FIELD = {
     "noise_scale": "noise-scale",
@@ -264,8 +314,9 @@ def explain_sampler(reference: Trace, port: Trace) -> tuple[list[Cause], list[Un
     if not verified(before, after, BOUND):
         return causes, [Unexplained("generate_samples", "a rule was found and did not hold")]
     drew = any(draw.family == "normal" for draw in port.draws)
+    others = [(_words(r, rules[0]), _ids(r, rules[0], drew)) for r in found[1:4]]
     for name in departures(rule, rules[0]):
-        causes.append(_cause(name, rule, rules[0], found[1:], drew, before, after))
+        causes.append(_cause(name, rule, rules[0], others, drew, before, after))
     return causes, []
 
 
@@ -273,28 +324,37 @@ def _cause(
     name: str,
     rule: Rule,
     base: Rule,
-    others: Sequence[Rule],
+    others: Sequence[tuple[str, tuple[str, ...]]],
     drew: bool,
     before: float,
     after: float,
 ) -> Cause:
     value, expected = getattr(rule, name), getattr(base, name)
-    id_ = FAULTS.get((name, value)) or BY_FIELD.get(name) or "gradient-point"
-    if value == "never" and drew:
-        id_ = "noise-discarded"
-    readings = [
-        " and ".join(f"{n}: {getattr(other, n)}" for n in departures(other, base))
-        for other in others[:2]
-    ]
     return Cause(
-        id_,
+        _id(name, value, drew),
         f"generate_samples, {PLACES[name]}",
         before,
         after,
         f"{name.replace('_', ' ')} is {_shown(value)}, the reference's {_shown(expected)}; with "
         "this, a simulation of the step on the probe energy reproduces the port",
-        reading="; or ".join(readings),
+        reading="; or ".join(words for words, _ in others),
+        reading_ids=tuple(ids for _, ids in others),
     )
+
+
+def _id(name: str, value: Any, drew: bool) -> str:
+    if value == "never" and drew:
+        return "noise-discarded"
+    return FAULTS.get((name, value)) or BY_FIELD.get(name) or "gradient-point"
+
+
+def _ids(rule: Rule, base: Rule, drew: bool) -> tuple[str, ...]:
+    return tuple(_id(name, getattr(rule, name), drew) for name in departures(rule, base))
+
+
+def _words(rule: Rule, base: Rule) -> str:
+    names = departures(rule, base)
+    return " and ".join(f"{n.replace('_', ' ')} {_shown(getattr(rule, n))}" for n in names)
 
 
 def _shown(value: Any) -> str:

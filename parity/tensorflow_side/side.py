@@ -15,6 +15,7 @@ from parity import layouts, specs
 from parity.cases import Case
 from parity.declarations import Pair, Side
 from parity.errors import BadCall
+from parity.explain import training as explained
 from parity.explain.sampler import CURVATURE, Probe
 from parity.floor import moved
 from parity.randomness import SharedRandomness
@@ -121,6 +122,30 @@ class TensorFlowRunner(SideRunner):
                 return sign * tf.reduce_sum(energy, axis=(1, 2, 3))[:, tf.newaxis]
 
         return ProbeModel()
+
+    def training_probe(
+        self, probe: explained.TrainingProbe, evaluated: list[np.ndarray]
+    ) -> keras.Model:
+        m, side = tf.constant(probe.m), self.side
+
+        def keep(x: tf.Tensor) -> None:
+            evaluated.append(self.canonical_images(x.numpy()))
+
+        class TrainingProbeModel(keras.Model):  # type: ignore[misc]
+            def __init__(self) -> None:
+                super().__init__(name="probe")
+                self.c = self.add_weight(shape=probe.m.shape, name="c")
+                self.built = True
+
+            def call(self, x: tf.Tensor) -> tf.Tensor:
+                keep(x)
+                if side.layout == "NCHW":
+                    x = tf.transpose(x, (0, 2, 3, 1))
+                x = tf.reshape(x, (tf.shape(x)[0], -1))
+                features = tf.sin(x - m) + explained.CURVATURE * x * x
+                return side.energy_sign * tf.reduce_sum(features * self.c, axis=1, keepdims=True)
+
+        return TrainingProbeModel()
 
     def moments(self, settings: Mapping[str, Any] | None) -> list[str]:
         with self.precision("float32"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,6 +15,7 @@ from parity import layouts, specs
 from parity.cases import Case
 from parity.declarations import Pair, Side, TorchSide
 from parity.errors import BadCall
+from parity.explain import training as explained
 from parity.explain.sampler import CURVATURE, Probe
 from parity.randomness import SharedRandomness
 from parity.side_runner import Arrays, SideRunner, as_scores
@@ -119,6 +120,14 @@ class TorchRunner(SideRunner):
     def probe_model(self, probe: Probe, evaluations: list[dict[str, bool]]) -> nn.Module:
         c, m = (self.tensor(array[np.newaxis]) for array in (probe.c, probe.m))
         return ProbeModel(c, m, self.side.energy_sign, evaluations)
+
+    def training_probe(
+        self, probe: explained.TrainingProbe, evaluated: list[np.ndarray]
+    ) -> nn.Module:
+        def keep(x: Tensor) -> None:
+            evaluated.append(self.canonical_images(to_numpy(x)))
+
+        return TrainingProbeModel(probe, self.side, keep)
 
     def segments(self, case: Case, substituted: Arrays) -> Trace:
         """Float64 activations of each layer, fed with the reference's of the layer before.
@@ -308,6 +317,25 @@ class ProbeModel(nn.Module):
         )
         energy = self.c * torch.sin(x - self.m) + CURVATURE * self.c * x * x
         return self.sign * self.one * energy.flatten(1).sum(1, keepdim=True)
+
+
+class TrainingProbeModel(nn.Module):
+    """The training probe; its weights are in canonical order, whatever the layout."""
+
+    def __init__(
+        self, probe: explained.TrainingProbe, side: Side, keep: Callable[[Tensor], None]
+    ) -> None:
+        super().__init__()
+        self.c = nn.Parameter(torch.zeros(probe.m.shape))
+        self.m, self.side, self.keep = torch.from_numpy(probe.m), side, keep
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.keep(x)
+        if self.side.layout == "NCHW":
+            x = x.permute(0, 2, 3, 1)
+        x = x.flatten(1)
+        features = torch.sin(x - self.m) + explained.CURVATURE * x * x
+        return self.side.energy_sign * (features * self.c).sum(1, keepdim=True)
 
 
 @contextlib.contextmanager

@@ -1,62 +1,17 @@
-"""Edits of the port, each a way for a real port to be wrong, and the check that must see it.
-
-An edit replaces text in one of the port's files, so that what is checked differs from the port in
-nothing else. ``{}`` in the table is the file's own text around the edit; see :func:`write_port`.
-"""
+"""The energy model's mutants: ways for a real port to be wrong, and the check that sees each."""
 
 from __future__ import annotations
 
-import dataclasses
-import re
-from pathlib import Path
+from parity.mutants.mutant import Mutant
 
-ROOT = Path(__file__).resolve().parents[2]
-
-HEAD = """
-
-import dataclasses
-import ebm.pair
-"""
-
-SIDES = {
-    "energy_model.py": "side = dataclasses.replace(ebm.pair.port, model=energy_model)\n",
-    "langevin.py": "import port_torch.replay_buffer\n"
-    "port_torch.replay_buffer.generate_samples = generate_samples\n"
-    "side = dataclasses.replace(ebm.pair.port, generate_samples=generate_samples)\n",
-    "replay_buffer.py": "side = dataclasses.replace(ebm.pair.port, replay_buffer=ReplayBuffer)\n",
-    "images.py": "side = dataclasses.replace(ebm.pair.port, preprocess=preprocess)\n",
-    "training.py": "side = dataclasses.replace(ebm.pair.port, train_step=train_step,\n"
-    "                           make_optimizer=make_optimizer, validate=validate)\n",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Edit:
-    """One edit.
-
-    Attributes:
-        name: what is wrong, in a few words.
-        fault: what ``parity explain`` must name, an id of the catalogue; None for what it
-            has not, which must be said to be unexplained.
-        file: of ``port_torch``.
-        replacements: (text of the file, text to put there).
-        red: the checks that must not be green.
-        green: checks that must stay green, for the fault is not theirs.
-    """
-
-    name: str
-    fault: str | None
-    file: str
-    replacements: tuple[tuple[str, str], ...]
-    red: tuple[str, ...]
-    green: tuple[str, ...] = ()
-
-
-MODEL, SAMPLER = "energy_model.py", "langevin.py"
-BUFFER, TRAINING, IMAGES = "replay_buffer.py", "training.py", "images.py"
+MODEL, SAMPLER = "port_torch/energy_model.py", "port_torch/langevin.py"
+BUFFER, TRAINING = "port_torch/replay_buffer.py", "port_torch/training.py"
+IMAGES = "port_torch/images.py"
 NETWORK = ("energies", "energy_gradients", "activations")
 SAMPLES = ("samples_teacher_forced", "samples_free_running")
 
+CONV_CALL = 'self.get_submodule(f"conv{number}")'
+CONV = f"x = {CONV_CALL}(x)\n"
 PAD = "F.pad(x, (left, right, top, bottom))"
 NOISE = "            images = images + torch.randn_like(images) * noise\n"
 NOISE_CLIP = NOISE + "            images = images.clamp(-1.0, 1.0)\n"
@@ -81,11 +36,11 @@ VALIDATION_BUFFER = "ReplayBuffer(settings).sample(model)[: len(real)], settings
 BUFFER_START = "uniform_images(settings.batch_size, settings)"
 CONTEXT = "    with torch.inference_mode(False), torch.no_grad(), evaluating(model):\n"
 
-EDITS = (
-    Edit(
+MUTANTS = (
+    Mutant(
         "padding 1 everywhere", "padding-same", MODEL, ((PAD, "F.pad(x, (1, 1, 1, 1))"),), NETWORK
     ),
-    Edit(
+    Mutant(
         "padding k // 2",
         "padding-same",
         MODEL,
@@ -97,14 +52,14 @@ EDITS = (
         ),
         NETWORK,
     ),
-    Edit(
+    Mutant(
         "no flatten permutation",
         "flatten-order",
         MODEL,
         (("x.permute(0, 2, 3, 1).flatten(1)", "x.flatten(1)"),),
         ("energies", "energy_gradients", "activations"),
     ),
-    Edit(
+    Mutant(
         "kernels with H and W swapped",
         "kernel-layout",
         MODEL,
@@ -117,21 +72,20 @@ EDITS = (
         ),
         NETWORK,
     ),
-    Edit(
+    Mutant(
         "a bias dropped",
         "bias-missing",
         MODEL,
-        (
-            (
-                "super().forward(F.pad(x, (left, right, top, bottom)))",
-                "F.conv2d(F.pad(x, (left, right, top, bottom)), self.weight, None, self.stride)",
-            ),
-        ),
+        ((CONV, "conv = " + CONV_CALL + "\n            x = conv(x) - conv.bias[:, None, None]\n"),),
         ("energies", "activations"),
     ),
-    Edit("swish to relu", "activation", MODEL, (('"swish": F.silu', '"swish": F.relu'),), NETWORK),
-    Edit("swish to gelu", "activation", MODEL, (('"swish": F.silu', '"swish": F.gelu'),), NETWORK),
-    Edit(
+    Mutant(
+        "swish to relu", "activation", MODEL, (('"swish": F.silu', '"swish": F.relu'),), NETWORK
+    ),
+    Mutant(
+        "swish to gelu", "activation", MODEL, (('"swish": F.silu', '"swish": F.gelu'),), NETWORK
+    ),
+    Mutant(
         "energies averaged before the gradient",
         "gradient-mean",
         SAMPLER,
@@ -139,7 +93,7 @@ EDITS = (
         (*SAMPLES, "replay_buffer"),
         NETWORK,
     ),
-    Edit(
+    Mutant(
         "gradient of the wrong sign",
         "update-sign",
         SAMPLER,
@@ -147,7 +101,34 @@ EDITS = (
         SAMPLES,
         NETWORK,
     ),
-    Edit(
+    Mutant(
+        "images go down the gradient",
+        "update-sign",
+        SAMPLER,
+        (("images + step_size * gradients", "images - step_size * gradients"),),
+        SAMPLES,
+        NETWORK,
+    ),
+    Mutant(
+        "the step times the batch size",
+        "step-size",
+        SAMPLER,
+        (("step_size * gradients", "len(images) * step_size * gradients"),),
+        SAMPLES,
+    ),
+    Mutant(
+        "the gradient clip over the batch size",
+        "gradient-clip-range",
+        SAMPLER,
+        (
+            (
+                "clamp(-gradient_clip, gradient_clip)",
+                "clamp(-gradient_clip / len(images), gradient_clip / len(images))",
+            ),
+        ),
+        SAMPLES,
+    ),
+    Mutant(
         "gradients accumulate over steps",
         "gradient-accumulated",
         SAMPLER,
@@ -158,7 +139,7 @@ EDITS = (
         ("samples_free_running",),
         ("samples_teacher_forced",),
     ),
-    Edit(
+    Mutant(
         "gradient taken at the un-noised image",
         "gradient-point",
         SAMPLER,
@@ -168,37 +149,37 @@ EDITS = (
         ),
         SAMPLES,
     ),
-    Edit(
+    Mutant(
         "noise scale squared",
         "noise-scale",
         SAMPLER,
         (("* noise\n", "* noise**2\n"),),
         (*SAMPLES, "noise_distribution"),
     ),
-    Edit(
+    Mutant(
         "noise added once instead of every step",
         "noise-missing",
         SAMPLER,
         ((LOOP, LOOP.replace("_", "step")), (NOISE, "            if step == 0:\n    " + NOISE)),
         ("samples_free_running", "draw_log", "noise_distribution"),
     ),
-    Edit(
+    Mutant(
         "noise added after the update",
         "noise-after-update",
         SAMPLER,
         ((NOISE, ""), (UPDATE, UPDATE + NOISE)),
         (*SAMPLES, "draw_log"),
     ),
-    Edit("first clip dropped", "clip-missing", SAMPLER, ((NOISE_CLIP, NOISE),), SAMPLES),
-    Edit("last clip dropped", "clip-missing", SAMPLER, ((UPDATE_CLIP, UPDATE),), SAMPLES),
-    Edit(
+    Mutant("first clip dropped", "clip-missing", SAMPLER, ((NOISE_CLIP, NOISE),), SAMPLES),
+    Mutant("last clip dropped", "clip-missing", SAMPLER, ((UPDATE_CLIP, UPDATE),), SAMPLES),
+    Mutant(
         "gradient clip dropped",
         "gradient-clip-missing",
         SAMPLER,
         ((GRADIENT_CLIP, ""),),
         ("samples_teacher_forced",),
     ),
-    Edit(
+    Mutant(
         "gradient clipped by norm",
         "gradient-clip-norm",
         SAMPLER,
@@ -210,21 +191,22 @@ EDITS = (
         ),
         SAMPLES,
     ),
-    Edit(
+    Mutant(
         "step size halved",
         "step-size",
         SAMPLER,
         ((UPDATE, UPDATE.replace("step_size", "step_size / 2")),),
         SAMPLES,
     ),
-    Edit(
+    Mutant(
         "input tensor changed in place",
         "input-mutated",
         SAMPLER,
         ((CLONE_LINE, ""), (NOISE, "            images += torch.randn_like(images) * noise\n")),
         ("state_restored",),
+        follows=("trajectory-aliased", "no-grad-context"),
     ),
-    Edit(
+    Mutant(
         "every stored step the same tensor",
         "trajectory-aliased",
         SAMPLER,
@@ -232,15 +214,16 @@ EDITS = (
         ("samples_free_running",),
         ("samples_teacher_forced",),
     ),
-    Edit(
+    Mutant(
         "requires_grad never set",
         "gradient-not-tracked",
         SAMPLER,
         ((LEAF, "        images = images.detach()\n"),),
         (*SAMPLES, "state_restored"),
         NETWORK,
+        ("no-grad-context",),
     ),
-    Edit(
+    Mutant(
         "requires_grad set on a non-leaf",
         "gradient-non-leaf",
         SAMPLER,
@@ -251,7 +234,7 @@ EDITS = (
         SAMPLES,
         NETWORK,
     ),
-    Edit(
+    Mutant(
         "mode left in eval",
         "mode-not-restored",
         SAMPLER,
@@ -259,7 +242,7 @@ EDITS = (
         ("state_restored",),
         (*NETWORK, *SAMPLES),
     ),
-    Edit(
+    Mutant(
         "the last result carries a graph",
         "state-not-detached",
         SAMPLER,
@@ -270,7 +253,7 @@ EDITS = (
         ),
         ("state_restored",),
     ),
-    Edit(
+    Mutant(
         "torch's Adam",
         "optimizer-epsilon",
         TRAINING,
@@ -278,7 +261,7 @@ EDITS = (
         ("training_state",),
         (*NETWORK, *SAMPLES, "validation"),
     ),
-    Edit(
+    Mutant(
         "torch's Adam with Keras's epsilon",
         "optimizer-epsilon",
         TRAINING,
@@ -286,7 +269,7 @@ EDITS = (
         ("training_state",),
         (*NETWORK, *SAMPLES, "validation"),
     ),
-    Edit(
+    Mutant(
         "sign of the loss flipped",
         "loss-sign",
         TRAINING,
@@ -294,50 +277,50 @@ EDITS = (
         ("losses", "parameter_gradients"),
         (*NETWORK, *SAMPLES),
     ),
-    Edit(
+    Mutant(
         "weight of the regulariser lost",
         "loss-term",
         TRAINING,
         (("settings.alpha * squares", "squares"),),
         ("losses", "parameter_gradients"),
     ),
-    Edit(
+    Mutant(
         "square of the mean for mean of the squares",
         "loss-reduction",
         TRAINING,
         ((SQUARES, "real_scores.mean().square() + fake_scores.mean().square()"),),
         ("losses", "parameter_gradients"),
     ),
-    Edit(
+    Mutant(
         "the published last batch mended",
-        None,
+        "batch-split",
         TRAINING,
         (('if settings.score_split == "halves" else len(real)', "if False else len(real)"),),
         ("losses", "parameter_gradients"),
     ),
-    Edit(
+    Mutant(
         "real images without noise",
-        None,
+        "noise-missing",
         TRAINING,
         (("    real = real + torch.randn_like(real) * settings.noise\n", ""),),
         ("draw_log", "losses"),
     ),
-    Edit(
+    Mutant(
         "validation through a training buffer",
-        None,
+        "validation-data",
         TRAINING,
         (("uniform_images(len(real), settings), settings)", VALIDATION_BUFFER),),
         ("validation",),
         ("losses", "parameter_gradients", "training_state", "replay_buffer"),
     ),
-    Edit(
+    Mutant(
         "gradients of the last step kept",
         "gradient-accumulated",
         TRAINING,
         (("    optimizer.zero_grad()\n", ""),),
         ("parameter_gradients",),
     ),
-    Edit(
+    Mutant(
         "order of the buffer swapped",
         "buffer-order",
         BUFFER,
@@ -345,7 +328,7 @@ EDITS = (
         ("replay_buffer",),
         (*NETWORK, *SAMPLES, "validation"),
     ),
-    Edit(
+    Mutant(
         "buffer starting in [0, 1]",
         "initial-range",
         BUFFER,
@@ -353,21 +336,21 @@ EDITS = (
         ("replay_buffer",),
         (*NETWORK, *SAMPLES, "validation"),
     ),
-    Edit(
+    Mutant(
         "samples put at the buffer's end",
         "buffer-order",
         BUFFER,
         (("torch.cat([samples, self.images])", "torch.cat([self.images, samples])"),),
         ("replay_buffer",),
     ),
-    Edit(
+    Mutant(
         "oldest samples kept",
         "buffer-size",
         BUFFER,
         (("[: settings.buffer_size]", "[-settings.buffer_size :]"),),
         ("replay_buffer",),
     ),
-    Edit(
+    Mutant(
         "kernels flipped",
         "kernel-flip",
         MODEL,
@@ -380,7 +363,7 @@ EDITS = (
         ),
         NETWORK,
     ),
-    Edit(
+    Mutant(
         "dense kernels reshaped, not transposed",
         "dense-layout",
         MODEL,
@@ -393,7 +376,7 @@ EDITS = (
         ),
         ("energies", "activations"),
     ),
-    Edit(
+    Mutant(
         "a convolution without a bias",
         "bias-missing",
         MODEL,
@@ -405,7 +388,7 @@ EDITS = (
         ),
         NETWORK,
     ),
-    Edit(
+    Mutant(
         "a layer left out",
         "layer-missing",
         MODEL,
@@ -418,7 +401,7 @@ EDITS = (
         ),
         NETWORK,
     ),
-    Edit(
+    Mutant(
         "the last stride left out",
         "layer-hyperparameter",
         MODEL,
@@ -431,7 +414,7 @@ EDITS = (
         ),
         NETWORK,
     ),
-    Edit(
+    Mutant(
         "energy for score",
         "energy-sign",
         MODEL,
@@ -439,7 +422,7 @@ EDITS = (
         ("energies", "energy_gradients"),
         ("activations",),
     ),
-    Edit(
+    Mutant(
         "images that see their batch",
         "gradient-batch-coupled",
         MODEL,
@@ -447,7 +430,7 @@ EDITS = (
         ("batch_independence",),
         ("activations",),
     ),
-    Edit(
+    Mutant(
         "a float32 literal",
         "dtype",
         MODEL,
@@ -459,7 +442,7 @@ EDITS = (
         ),
         NETWORK,
     ),
-    Edit(
+    Mutant(
         "torch's initial weights",
         "initializer",
         MODEL,
@@ -467,7 +450,7 @@ EDITS = (
         ("initialisation",),
         (*NETWORK, *SAMPLES),
     ),
-    Edit(
+    Mutant(
         "the same noise at every step",
         "noise-reused",
         SAMPLER,
@@ -477,21 +460,21 @@ EDITS = (
         ),
         ("samples_free_running", "draw_log", "noise_distribution"),
     ),
-    Edit(
+    Mutant(
         "noise drawn and thrown away",
         "noise-discarded",
         SAMPLER,
         ((NOISE, "            torch.randn_like(images) * noise\n"),),
         (*SAMPLES, "noise_distribution"),
     ),
-    Edit(
+    Mutant(
         "images clipped to [0, 1]",
         "clip-range",
         SAMPLER,
         ((UPDATE_CLIP, UPDATE + "            images = images.clamp(0.0, 1.0)\n"),),
         SAMPLES,
     ),
-    Edit(
+    Mutant(
         "parameters left frozen",
         "parameters-left-frozen",
         SAMPLER,
@@ -504,7 +487,7 @@ EDITS = (
         ("state_restored",),
         (*NETWORK, *SAMPLES),
     ),
-    Edit(
+    Mutant(
         "the gradient under no_grad",
         "no-grad-context",
         SAMPLER,
@@ -512,7 +495,7 @@ EDITS = (
         SAMPLES,
         NETWORK,
     ),
-    Edit(
+    Mutant(
         "grey levels in [0, 1]",
         "data-range",
         IMAGES,
@@ -520,14 +503,14 @@ EDITS = (
         ("preprocessing",),
         NETWORK,
     ),
-    Edit(
+    Mutant(
         "ten times the learning rate",
         "optimizer-hyperparameter",
         TRAINING,
         (("lr=settings.learning_rate", "lr=10 * settings.learning_rate"),),
         ("training_state",),
     ),
-    Edit(
+    Mutant(
         "another decay of the moments",
         "optimizer-hyperparameter",
         TRAINING,
@@ -536,15 +519,12 @@ EDITS = (
     ),
 )
 
-
-def write_port(edit: Edit, folder: Path) -> Path:
-    """The edited file, with a side declaration at its end; returns its path, a SPEC."""
-    text = (ROOT / "port_torch" / edit.file).read_text()
-    for old, new in edit.replacements:
-        assert text.count(old) == 1, (
-            f"{edit.name}: {old!r} is {text.count(old)} times in {edit.file}"
-        )
-        text = text.replace(old, new)
-    path = folder / f"{re.sub(r'[^a-z0-9]+', '_', edit.name.lower())}.py"
-    path.write_text(text + HEAD + SIDES[edit.file])
-    return path
+EQUIVALENT = (
+    {"gradient of the wrong sign", "images go down the gradient"},
+    {
+        "energies averaged before the gradient",
+        "the step times the batch size",
+        "the gradient clip over the batch size",
+    },
+)
+"""Mutants that together are the reference's program again; asserted to be green."""

@@ -1,0 +1,89 @@
+"""A mutant: edits of a port's files that put one fault into it; several go together."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from parity.errors import BadCall
+from parity.explain.catalogue import CATALOGUE
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutant:
+    """One fault, as an edit of the port, so that what is checked differs in nothing else.
+
+    Attributes:
+        name: what is wrong, in a few words.
+        fault: what ``parity explain`` must name, an id of the catalogue.
+        file: of the port, relative to the project, ``package/module.py``.
+        replacements: (text of the file, which is there once; text to put there).
+        red: checks that must not be green.
+        green: checks that must stay green, for the fault is not theirs.
+        follows: ids that may be named besides, for they are true of this port too.
+    """
+
+    name: str
+    fault: str
+    file: str
+    replacements: tuple[tuple[str, str], ...]
+    red: tuple[str, ...]
+    green: tuple[str, ...] = ()
+    follows: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.fault not in CATALOGUE:
+            raise BadCall(f"mutant {self.name!r}: fault {self.fault!r} is not in the catalogue")
+        if len(Path(self.file).parts) < 2:
+            raise BadCall(f"mutant {self.name!r}: {self.file} must be 'package/module.py'")
+
+
+class Conflict(Exception):
+    """Mutants that change the same text, so that no port can have both."""
+
+
+def edited(mutants: Sequence[Mutant], root: Path) -> dict[str, str]:
+    """The files that the mutants change, by name, with all their edits.
+
+    Edits are tried in every order: one may leave the text that another needs only if it comes
+    second.
+
+    Raises:
+        Conflict: in no order does each find its text exactly once.
+        BadCall: a mutant alone does not fit the port.
+    """
+    original = {m.file: (root / m.file).read_text() for m in mutants}
+    for order in itertools.permutations(mutants):
+        files = dict(original)
+        if all(_apply(mutant, files) for mutant in order):
+            return files
+    if len(mutants) == 1:
+        raise BadCall(
+            f"mutant {mutants[0].name!r} does not fit {mutants[0].file}: each text it replaces "
+            "must be there exactly once"
+        )
+    raise Conflict(" and ".join(mutant.name for mutant in mutants))
+
+
+def _apply(mutant: Mutant, files: dict[str, str]) -> bool:
+    text = files[mutant.file]
+    for old, new in mutant.replacements:
+        if text.count(old) != 1:
+            return False
+        text = text.replace(old, new)
+    files[mutant.file] = text
+    return True
+
+
+def write(mutants: Sequence[Mutant], root: Path, folder: Path) -> Path:
+    """The packages that the mutants change, edited, in ``folder``; returns it, an overlay."""
+    files = edited(mutants, root)
+    for package in {Path(name).parts[0] for name in files}:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(root / package, folder / package, ignore=ignored, dirs_exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return folder
