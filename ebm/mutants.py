@@ -12,6 +12,11 @@ SAMPLES = ("samples_teacher_forced", "samples_free_running")
 
 CONV_CALL = 'self.get_submodule(f"conv{number}")'
 CONV = f"x = {CONV_CALL}(x)\n"
+ZERO_BIAS = (
+    f"conv = {CONV_CALL}\n"
+    '            zeros = {"bias": conv.weight.new_zeros(conv.out_channels)}\n'
+    "            x = torch.func.functional_call(conv, zeros, (x,))\n"
+)
 PAD = "F.pad(x, (left, right, top, bottom))"
 NOISE = "            images = images + torch.randn_like(images) * noise\n"
 NOISE_CLIP = NOISE + "            images = images.clamp(-1.0, 1.0)\n"
@@ -76,7 +81,7 @@ MUTANTS = (
         "a bias dropped",
         "bias-missing",
         MODEL,
-        ((CONV, "conv = " + CONV_CALL + "\n            x = conv(x) - conv.bias[:, None, None]\n"),),
+        ((CONV, ZERO_BIAS),),
         ("energies", "activations"),
     ),
     Mutant(
@@ -123,7 +128,7 @@ MUTANTS = (
         (
             (
                 "clamp(-gradient_clip, gradient_clip)",
-                "clamp(-gradient_clip / len(images), gradient_clip / len(images))",
+                "clamp(-gradient_clip / (len(images) or 1), gradient_clip / (len(images) or 1))",
             ),
         ),
         SAMPLES,

@@ -21,6 +21,7 @@ class Profile:
         noises: noise scales whose distribution is tested.
         trainings: drawn cases of training, besides the fixed ones.
         initialisations: architectures whose fresh weights are compared.
+        published_steps: steps of the fixed trajectory on trained weights.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Profile:
     noises: int
     trainings: int
     initialisations: int
+    published_steps: int = 60
 
 
 PROFILES = {

@@ -58,6 +58,13 @@ class Requests:
         arrays, _ = archive.from_bytes(substituted, "the reference's activations")
         return self.runner.segments(Case.from_bytes(case), arrays).to_bytes()
 
+    def backward(self, case: bytes, copies: int) -> bytes:
+        return self.runner.backward(Case.from_bytes(case), copies=copies).to_bytes()
+
+    def segment_gradients(self, case: bytes, given: bytes) -> bytes:
+        arrays, _ = archive.from_bytes(given, "the reference's activations and cotangents")
+        return self.runner.segment_gradients(Case.from_bytes(case), arrays).to_bytes()
+
     def moments(self, settings: dict[str, Any] | None) -> list[str]:
         return self.runner.moments(settings)
 

@@ -137,7 +137,7 @@ def _properties(session: Session, profile: Profile, seed: int) -> list[Property]
     def trajectories() -> Iterator[list[Outcome]]:
         calls = strategies.sampler_calls(session, max_steps=profile.max_steps)
         drawn = strategies.networks(session, pool_of, max_batch=4, sampler=calls)
-        fixed = _published_trajectories(session)
+        fixed = _published_trajectories(session, profile.published_steps)
         for number, recipe in enumerate(
             drawn_recipes(drawn, profile.trajectories, seed + 2, fixed)
         ):
@@ -201,7 +201,7 @@ def _properties(session: Session, profile: Profile, seed: int) -> list[Property]
             sampler.SAMPLER_CHECKS,
             both,
             trajectories,
-            profile.trajectories + len(_published_trajectories(session)),
+            profile.trajectories + len(_published_trajectories(session, profile.published_steps)),
         ),
         Property("the sampler's own noise", ("noise_distribution",), both, noises, profile.noises),
         Property(
@@ -303,11 +303,11 @@ def _trained(session: Session) -> list[Recipe]:
     ]
 
 
-def _published_trajectories(session: Session) -> list[Recipe]:
-    """Sixty published steps on weights where they are not chaotic, and cases where clips bind."""
+def _published_trajectories(session: Session, steps: int) -> list[Recipe]:
+    """Published steps on weights where they are not chaotic, and cases where clips bind."""
     trained = next(iter(session.pair.weights), None)
     calm = WeightsRecipe(trained=trained) if trained else WeightsRecipe(scale=1.0, seed=1)
-    published = SamplerCall(steps=60, step_size=10.0, noise=0.005)
+    published = SamplerCall(steps=steps, step_size=10.0, noise=0.005)
     lively = SamplerCall(steps=6, step_size=10.0, noise=0.05)
     start = "mixture" if session.pair.images is not None else "uniform"
     return [

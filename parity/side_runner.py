@@ -150,8 +150,17 @@ class SideRunner(abc.ABC):
     def training_probe(self, probe: TrainingProbe, evaluated: list[np.ndarray]) -> Any:
         """The training probe as a model of the framework; keeps the images it is evaluated on."""
 
+    def cotangents(self, model: Any, images: np.ndarray) -> Arrays:
+        """The gradient of the energies for the images and for each layer's values before its
+        activation, ``cotangents/images`` and ``cotangents/<layer>``; only a reference is asked."""
+        raise BadCall(f"a {self.side.framework} side is not asked for cotangents")
+
     def segments(self, case: Case, substituted: Arrays) -> Trace:
         """What each layer of a port makes of the reference's values; only a port is asked."""
+        raise BadCall(f"a {self.side.framework} side is not localised in")
+
+    def segment_gradients(self, case: Case, given: Arrays) -> Trace:
+        """The gradients of each segment of a port; only a port is asked."""
         raise BadCall(f"a {self.side.framework} side is not localised in")
 
     @abc.abstractmethod
@@ -235,6 +244,18 @@ class SideRunner(abc.ABC):
                 arrays[precision] = own
         return Trace(arrays, floors, notes=notes)
 
+    def backward(self, case: Case, *, copies: int) -> Trace:
+        """``cotangents`` of the case's images in float64, with their floors."""
+        notes: dict[str, Any] = {}
+        with self.ready(case, "float64", notes) as model:
+            own = self.cotangents(model, case.images.astype("float64"))
+            moved_answers = []
+            for copy in moved_copies(case, "float64", copies):
+                self.load(model, case, copy.weights)
+                moved_answers.append(self.cotangents(model, copy.images))
+            self.load(model, case, case.weights)
+        return Trace({"float64": own}, {"float64": floors_of(own, moved_answers, "float64")})
+
     def samples(self, case: Case, *, copies: int = 0) -> Trace:
         """The trajectory of the case's images under shared noise, in both precisions.
 
@@ -293,7 +314,7 @@ class SideRunner(abc.ABC):
         """
         assert case.sampler is not None
         with self.precision("float32"):
-            model = self._model(case.settings, "float32")
+            model = self.built(case.settings, "float32")
             self.load(model, case, case.weights)
             self.seed(seed)
             if self.sampler_entry.supports("return_every_step"):
@@ -339,11 +360,11 @@ class SideRunner(abc.ABC):
     def ready(self, case: Case, precision: str, notes: dict[str, Any]) -> Iterator[Any]:
         """The case's model with its weights, in ``precision``, which is the default meanwhile."""
         with self.precision(precision):
-            model = self._model(case.settings, precision)
+            model = self.built(case.settings, precision)
             self.load(model, case, case.weights)
             yield model
 
-    def _model(self, settings: Mapping[str, Any] | None, precision: str) -> Any:
+    def built(self, settings: Mapping[str, Any] | None, precision: str) -> Any:
         """The model of these settings, built once per precision; call under :meth:`precision`."""
         key = (repr(settings), precision)
         if key not in self._models:

@@ -83,6 +83,79 @@ def match(
     return matches
 
 
+@dataclasses.dataclass(frozen=True)
+class Partial:
+    """What of a port's parameters can be told, if not all of them can.
+
+    Attributes:
+        matches: those that can be nothing else.
+        missing: weights of the reference that no parameter holds.
+        ambiguous: weights of which some are missing, and shapes do not say which.
+    """
+
+    matches: list[Match]
+    missing: list[str]
+    ambiguous: list[str]
+
+
+def match_partly(
+    weights: Sequence[Weight],
+    parameters: Sequence[Parameter],
+    declared: Mapping[str, str] | None = None,
+) -> Partial:
+    """Align weights and parameters in their order, as many as fit, for a port that lacks some.
+
+    The alignments that match as early and as late as they can agree on what can be nothing else.
+    """
+    declared = dict(declared or {})
+    _check_declared(weights, parameters, declared)
+    by_weight = {weight.name: weight for weight in weights}
+    by_name = {parameter.name: parameter for parameter in parameters}
+    taken = set(declared.values())
+    rest = [weight for weight in weights if weight.name not in taken]
+    own = [parameter for parameter in parameters if parameter.name not in declared]
+    late = _aligned(rest, own)
+    size, count = len(rest) - 1, len(own) - 1
+    early = {(size - i, count - j) for i, j in _aligned(rest[::-1], own[::-1])}
+    sure = [(by_weight[target], by_name[name]) for name, target in declared.items()]
+    sure += [(rest[i], own[j]) for i, j in sorted(early & late)]
+    matches = [
+        Match(parameter.name, weight.name, kind)
+        for weight, parameter in sure
+        if (kind := _kind(weight, parameter)) is not None
+    ]
+    open_, unsure = {i for i, _ in early & late}, {i for i, _ in early ^ late}
+    return Partial(
+        matches,
+        [w.name for i, w in enumerate(rest) if i not in open_ | unsure],
+        [rest[i].name for i in sorted(unsure)],
+    )
+
+
+def _aligned(weights: Sequence[Weight], parameters: Sequence[Parameter]) -> set[tuple[int, int]]:
+    """Indices of a longest alignment in order, the first that fits taken first."""
+    rows, columns = len(weights), len(parameters)
+    longest = [[0] * (columns + 1) for _ in range(rows + 1)]
+    fits = [
+        [_kind(weight, parameter) is not None for parameter in parameters] for weight in weights
+    ]
+    for i in range(rows - 1, -1, -1):
+        for j in range(columns - 1, -1, -1):
+            longest[i][j] = max(longest[i + 1][j], longest[i][j + 1])
+            if fits[i][j]:
+                longest[i][j] = max(longest[i][j], 1 + longest[i + 1][j + 1])
+    found, i, j = set(), 0, 0
+    while i < rows and j < columns and longest[i][j]:
+        if fits[i][j] and longest[i][j] == 1 + longest[i + 1][j + 1]:
+            found.add((i, j))
+            i, j = i + 1, j + 1
+        elif longest[i][j] == longest[i + 1][j]:
+            i += 1
+        else:
+            j += 1
+    return found
+
+
 def _check_declared(
     weights: Sequence[Weight], parameters: Sequence[Parameter], declared: Mapping[str, str]
 ) -> None:

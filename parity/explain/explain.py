@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from parity import archive, specs, strategies
 from parity.cases import Case
@@ -44,6 +44,8 @@ def explain(session: Session, checks: Sequence[CheckResult], seed: int = 0) -> E
         elif not found and not left:
             unexplained.append(_check_problem(checks, network_red))
     sampler_red = red & {*SAMPLER, "state_restored"}
+    if _only_training(checks, "draw_log"):
+        sampler_red -= {"draw_log"}
     if sampler_red and session.has("generate_samples"):
         reference, port = session.ask_both("probing", sampler_case(*session.pair.image_range))
         if isinstance(port, PortFailed):
@@ -56,8 +58,8 @@ def explain(session: Session, checks: Sequence[CheckResult], seed: int = 0) -> E
     for cause in events.from_findings(checks):
         if not (raised and cause.id == "no-grad-context"):
             causes.append(cause)
-    if red & set(SAMPLER) and not causes and not unexplained:
-        unexplained.append(_check_problem(checks, red & set(SAMPLER)))
+    if sampler_red & set(SAMPLER) and not causes and not unexplained:
+        unexplained.append(_check_problem(checks, sampler_red & set(SAMPLER)))
     waits = False
     if red & set(TRAINING):
         found, left, waits = _training(session, bool(causes or unexplained))
@@ -68,6 +70,22 @@ def explain(session: Session, checks: Sequence[CheckResult], seed: int = 0) -> E
     if "preprocessing" in red:
         causes += _preprocessing(checks)
     return Explanation(_each_once(causes), tuple(unexplained), waits)
+
+
+def ask_everything(session: Session, seed: int = 0) -> None:
+    """Ask both sides all that an explanation may need, whatever is red: for recording."""
+    for case in _network_cases(session, seed):
+        _network_case(session, case)
+    if session.has("generate_samples"):
+        session.ask_both("probing", sampler_case(*session.pair.image_range))
+    if session.has("train_step") and session.has("make_optimizer"):
+        training_runs(session)
+
+
+def _only_training(checks: Sequence[CheckResult], name: str) -> bool:
+    """Whether every case that makes the check red is one of training."""
+    bad = [o for c in checks if c.name == name for o in c.outcomes if not o.verdict.green]
+    return all(outcome.case is not None and outcome.case.training is not None for outcome in bad)
 
 
 def _each_once(causes: Sequence[Cause]) -> tuple[Cause, ...]:
@@ -81,13 +99,17 @@ def _network(session: Session, seed: int) -> tuple[list[Cause], list[Unexplained
     """On the published architecture, and if that shows nothing, on drawn ones."""
     causes: list[Cause] = []
     unexplained: list[Unexplained] = []
-    for settings in (None, *strategies.architectures(session, 4, seed)):
-        recipe = Recipe(WeightsRecipe(scale=1.5, seed=seed + 5), batch=3, settings=settings)
-        case = make_case(session, recipe)
+    for case in _network_cases(session, seed):
         causes, unexplained = _network_case(session, case)
         if causes or unexplained:
             break
     return causes, unexplained
+
+
+def _network_cases(session: Session, seed: int) -> Iterator[Case]:
+    for settings in (None, *strategies.architectures(session, 4, seed)):
+        recipe = Recipe(WeightsRecipe(scale=1.5, seed=seed + 5), batch=3, settings=settings)
+        yield make_case(session, recipe)
 
 
 def _network_case(session: Session, case: Case) -> tuple[list[Cause], list[Unexplained]]:

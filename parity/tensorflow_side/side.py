@@ -77,13 +77,20 @@ class TensorFlowRunner(SideRunner):
         }
 
     def activations(self, model: keras.Model, images: np.ndarray) -> Arrays:
-        outputs: Arrays = {}
-        with contextlib.ExitStack() as stack:
-            for layer in flat_layers(model):
-                if layer.weights:
-                    stack.enter_context(_recording(layer, outputs))
+        with _recording_layers(model) as outputs:
             model(tf.constant(self.laid_out(images)))
-        return outputs
+        return {f"activations/{name}": value.numpy() for name, value in outputs.items()}
+
+    def cotangents(self, model: keras.Model, images: np.ndarray) -> Arrays:
+        x = tf.constant(self.laid_out(images))
+        with tf.GradientTape() as tape, _recording_layers(model) as outputs:
+            tape.watch(x)
+            scores = model(x)
+        gradients = tape.gradient(scores, [x, *outputs.values()], unconnected_gradients="zero")
+        signed = [self.side.energy_sign * gradient.numpy() for gradient in gradients]
+        found = dict(zip(outputs, signed[1:], strict=True))
+        found["images"] = layouts.images_to_canonical(signed[0], self.side.layout)
+        return {f"cotangents/{name}": array for name, array in found.items()}
 
     def sample(
         self, model: keras.Model, case: Case, images: np.ndarray, steps: int, every_step: bool
@@ -149,7 +156,7 @@ class TensorFlowRunner(SideRunner):
 
     def moments(self, settings: Mapping[str, Any] | None) -> list[str]:
         with self.precision("float32"):
-            model = self._model(settings, "float32")
+            model = self.built(settings, "float32")
             optimizer = built(specs.entry(self.side.make_optimizer)(model), model)
         return sorted({moment for moment, _ in slots(optimizer, model)})
 
@@ -258,7 +265,7 @@ class TensorFlowRunner(SideRunner):
 
     def weights(self, settings: Mapping[str, Any] | None) -> dict[str, Any]:
         with self.precision("float32"):
-            model = self._model(settings, "float32")
+            model = self.built(settings, "float32")
         return {
             "names": [variable.path for variable in model.weights],
             "shapes": [[int(n) for n in variable.shape] for variable in model.weights],
@@ -421,13 +428,24 @@ def replaced_call(layer: keras.layers.Layer, call: Callable[..., Any]) -> Iterat
 
 
 @contextlib.contextmanager
-def _recording(layer: keras.layers.Layer, outputs: Arrays) -> Iterator[None]:
-    """Record what ``layer`` computes before its activation, under its path, each call numbered."""
+def _recording_layers(model: keras.Model) -> Iterator[dict[str, tf.Tensor]]:
+    """Record what each layer with weights computes, by its path, while active."""
+    outputs: dict[str, tf.Tensor] = {}
+    with contextlib.ExitStack() as stack:
+        for layer in flat_layers(model):
+            if layer.weights:
+                stack.enter_context(_recording(layer, outputs))
+        yield outputs
 
-    def record(value: Any) -> None:
-        name = f"activations/{layer.path}"
+
+@contextlib.contextmanager
+def _recording(layer: keras.layers.Layer, outputs: dict[str, tf.Tensor]) -> Iterator[None]:
+    """Record what ``layer`` computes before its activation, each call numbered."""
+
+    def record(value: tf.Tensor) -> None:
+        name = layer.path
         number = 1 + sum(key == name or key.startswith(f"{name}#") for key in outputs)
-        outputs[name if number == 1 else f"{name}#{number}"] = np.asarray(value)
+        outputs[name if number == 1 else f"{name}#{number}"] = value
 
     if getattr(layer, "activation", None) is not None:
         activation = layer.activation

@@ -1,10 +1,10 @@
-"""What each layer with weights computes, seen by the dispatcher.
+"""What each layer with weights computes, and its gradients, seen from outside the model.
 
-An *anchor* is an operation that consumes a parameter, recognised by the parameter's storage. Module
-hooks would miss layers that are called in their functional form, and an in-place activation would
-overwrite what a hook captured; here outputs are cloned at once, and modules only supply names. The
-output of a layer's last anchor is its value before the activation, whether or not a module fuses
-the two.
+An *anchor* is an operation that consumes a parameter and something that is none, recognised by the
+parameter's storage. Module hooks would miss layers that are called in their functional form, and an
+in-place activation would overwrite what a hook captured; here outputs are cloned at once, and
+modules only supply names. The output of a layer's last anchor is its value before the activation,
+whether or not a module fuses the two.
 """
 
 from __future__ import annotations
@@ -13,8 +13,56 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+
+class Anchors:
+    """Numbers the anchors of one evaluation.
+
+    What is made of parameters alone (a transposed copy, a normalised weight) counts as the
+    parameter that it is made of.
+
+    Args:
+        layers: parameter -> the name of the layer it belongs to.
+
+    Attributes:
+        counts: how many anchors each layer has; one that runs again is "conv1#2".
+    """
+
+    def __init__(self, layers: Mapping[Tensor, str]) -> None:
+        self.counts: dict[str, int] = {}
+        self._layers = {_storage(parameter): layer for parameter, layer in layers.items()}
+        self._derived: list[Tensor] = []  # kept, so that no other tensor gets their storages
+        self._consumed: dict[str, set[int]] = {}
+        self._calls: dict[str, int] = {}
+        self._last: str | None = None
+
+    def of(self, arguments: Any, result: Any) -> list[str]:
+        """The layers of which an operation is an anchor."""
+        if not isinstance(result, Tensor) or _storage(result) in self._layers:
+            return []
+        given = [_storage(leaf) for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
+        found = {storage: self._layers[storage] for storage in given if storage in self._layers}
+        if found and len(found) == len(set(given)):
+            self._layers[_storage(result)] = next(iter(found.values()))
+            self._derived.append(result)
+            return []
+        names = [self._record(layer, storage) for storage, layer in found.items()]
+        for name in names:
+            self.counts[name] = self.counts.get(name, 0) + 1
+        return names
+
+    def _record(self, layer: str, storage: int) -> str:
+        consumed = self._consumed.setdefault(layer, set())
+        if layer not in self._calls or layer != self._last or storage in consumed:
+            consumed.clear()  # the layer runs, or runs again
+            self._calls[layer] = self._calls.get(layer, 0) + 1
+        consumed.add(storage)
+        self._last = layer
+        number = self._calls[layer]
+        return layer if number == 1 else f"{layer}#{number}"
 
 
 class Capture(TorchDispatchMode):
@@ -39,39 +87,64 @@ class Capture(TorchDispatchMode):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.outputs: dict[str, Tensor] = {}
-        self.anchors: dict[str, int] = {}
+        self._anchors = Anchors(layers)
         self._substitute = substitute or {}
         self._last_anchor = anchors or {}
-        self._layers = {_storage(parameter): layer for parameter, layer in layers.items()}
-        self._consumed: dict[str, set[int]] = {}
-        self._calls: dict[str, int] = {}
-        self._last: str | None = None
+
+    @property
+    def anchors(self) -> dict[str, int]:
+        return self._anchors.counts
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        found = {
-            _storage(t): self._layers[_storage(t)] for t in tensors if _storage(t) in self._layers
-        }
-        if found and isinstance(result, Tensor) and _storage(result) not in self._layers:
-            for storage, layer in found.items():
-                name = self._record(layer, storage, result)
-                self.anchors[name] = self.anchors.get(name, 0) + 1
-                if name in self._substitute and self.anchors[name] == self._last_anchor.get(name):
-                    result = self._substitute[name].clone()
+        for name in self._anchors.of((args, kwargs), result):
+            self.outputs[name] = result.detach().clone()
+            if name in self._substitute and self.anchors[name] == self._last_anchor.get(name):
+                result = self._substitute[name].clone()
         return result
 
-    def _record(self, layer: str, storage: int, output: Tensor) -> str:
-        consumed = self._consumed.setdefault(layer, set())
-        if layer not in self._calls or layer != self._last or storage in consumed:
-            consumed.clear()  # the layer runs, or runs again
-            self._calls[layer] = self._calls.get(layer, 0) + 1
-        consumed.add(storage)
-        self._last = layer
-        number = self._calls[layer]
-        name = layer if number == 1 else f"{layer}#{number}"
-        self.outputs[name] = output.detach().clone()
-        return name
+
+class Leaves(TorchFunctionMode):
+    """Cuts the graph at every layer: downstream of a layer goes a leaf that holds given values.
+
+    Above autograd, where :class:`Capture` is below it, so that gradients of the parts between the
+    layers can be taken.
+
+    Args:
+        layers: parameter -> the name of the layer it belongs to.
+        values: layer -> the values of its leaf.
+        anchors: of a run before, needed to know which anchor of a layer is its last.
+
+    Attributes:
+        outputs: layer -> its own output, with the graph that leads to it from leaves.
+        leaves: layer -> its leaf.
+        anchors: how many anchors each layer has.
+    """
+
+    def __init__(
+        self,
+        layers: Mapping[Tensor, str],
+        values: Mapping[str, Tensor],
+        anchors: Mapping[str, int],
+    ) -> None:
+        super().__init__()
+        self.outputs: dict[str, Tensor] = {}
+        self.leaves: dict[str, Tensor] = {}
+        self._anchors = Anchors(layers)
+        self._values, self._last_anchor = values, anchors
+
+    @property
+    def anchors(self) -> dict[str, int]:
+        return self._anchors.counts
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for name in self._anchors.of((args, kwargs), result):
+            if name in self._values and self.anchors[name] == self._last_anchor.get(name):
+                self.outputs[name] = result
+                self.leaves[name] = self._values[name].clone().requires_grad_()
+                result = self.leaves[name].clone()  # so that it can be changed in place
+        return result
 
 
 def _storage(tensor: Tensor) -> int:

@@ -19,13 +19,13 @@ from parity.explain import training as explained
 from parity.explain.sampler import CURVATURE, Probe
 from parity.randomness import SharedRandomness
 from parity.side_runner import Arrays, SideRunner, as_scores
+from parity.torch_side import localise
 from parity.torch_side.capture import Capture
 from parity.torch_side.dispatch import Interception
 from parity.torch_side.parameters import (
     canonical_weights,
     load_canonical,
     parameters,
-    state,
     to_numpy,
 )
 from parity.torch_side.state import findings
@@ -78,18 +78,19 @@ class TorchRunner(SideRunner):
         model.eval()
         x = self.tensor(images).requires_grad_()
         scores = model(x)
-        (gradients,) = torch.autograd.grad(scores.sum() * self.side.energy_sign, x)
+        gradients: Tensor | None = None
+        if scores.requires_grad:
+            total = scores.sum() * self.side.energy_sign
+            (gradients,) = torch.autograd.grad(total, x, allow_unused=True)
+        if gradients is None:
+            gradients = torch.zeros_like(x)
         return {
             "energies": as_scores(to_numpy(scores), len(images), self.side.energy_sign),
             "energy_gradients": layouts.images_to_canonical(to_numpy(gradients), self.side.layout),
         }
 
     def activations(self, model: nn.Module, images: np.ndarray) -> Arrays:
-        tensors = state(model)
-        layers = {
-            tensors[found.parameter]: Weight(found.weight, ()).layer
-            for found in self._matches[model]
-        }
+        layers = localise.layers_of(model, self._matches[model])
         model.eval()
         with torch.no_grad(), Capture(layers) as capture:
             model(self.tensor(images))
@@ -130,43 +131,10 @@ class TorchRunner(SideRunner):
         return TrainingProbeModel(probe, self.side, keep)
 
     def segments(self, case: Case, substituted: Arrays) -> Trace:
-        """Float64 activations of each layer, fed with the reference's of the layer before.
+        return localise.segments(self, case, substituted)
 
-        Args:
-            substituted: ``activations/<layer>`` of the reference, canonical.
-        """
-        notes: dict[str, Any] = {}
-        with self.ready(case, "float64", notes) as model:
-            tensors = state(model)
-            layers = {
-                tensors[found.parameter]: Weight(found.weight, ()).layer
-                for found in self._matches[model]
-            }
-            values = {
-                name.removeprefix("activations/"): self.tensor(array)
-                for name, array in substituted.items()
-            }
-            model.eval()
-            images = self.tensor(case.images.astype(np.float64))
-            anchors: dict[str, int] = {}
-            scores: Tensor | None = None
-            # A network whose sizes are wrong raises until what goes wrong first is substituted.
-            for _ in range(len(values) + 2):
-                capture = Capture(layers, substitute=values, anchors=anchors)
-                with torch.no_grad(), self.shared(model, case, "float64", {}), capture:
-                    scores, raised = _called(model, images)
-                if capture.anchors == anchors:
-                    break
-                anchors = capture.anchors
-            notes["raised"] = raised
-        arrays = {
-            f"activations/{layer}": layouts.images_to_canonical(to_numpy(output), self.side.layout)
-            for layer, output in capture.outputs.items()
-        }
-        if scores is not None:
-            energies = to_numpy(scores)
-            arrays["energies"] = as_scores(energies, len(case.images), self.side.energy_sign)
-        return Trace({"float64": arrays}, notes=notes)
+    def segment_gradients(self, case: Case, given: Arrays) -> Trace:
+        return localise.segment_gradients(self, case, given)
 
     def moments(self, settings: Mapping[str, Any] | None) -> list[str]:
         raise BadCall("the reference is asked what its optimizer keeps")
@@ -289,14 +257,6 @@ class TorchRunner(SideRunner):
         contiguous, and a port that uses ``view`` would raise through the harness's fault.
         """
         return torch.from_numpy(layouts.images_from_canonical(images, self.side.layout))
-
-
-def _called(model: nn.Module, images: Tensor) -> tuple[Tensor | None, str | None]:
-    """What the model returns, or what it raises."""
-    try:
-        return model(images), None
-    except Exception as error:
-        return None, f"{type(error).__name__}: {error}"
 
 
 class ProbeModel(nn.Module):

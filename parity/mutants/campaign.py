@@ -1,0 +1,237 @@
+"""Every mutant of a pair, alone and combined, against the harness.
+
+The reference answers once, in a recording; then ports are judged in several processes, each with
+one that stays warm and imports only the mutated program anew.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import itertools
+import multiprocessing
+import multiprocessing.util
+import os
+import random
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from pathlib import Path
+from typing import Any
+
+from parity import specs
+from parity.declarations import Pair
+from parity.errors import BadCall, PortFailed
+from parity.explain.explain import ask_everything
+from parity.mutants.judge import LEAN, Judged, Mask, judge, names_of
+from parity.mutants.mutant import Conflict, Mutant, edited
+from parity.outcome import CheckResult
+from parity.recorded import Recorded, Recorder
+from parity.runner import run_checks
+from parity.session import Session
+from parity.workers import DEFAULT_TIMEOUT, ENVIRONMENT
+
+Tell = Callable[[str, int, int], None]
+Combination = tuple[Mutant, ...]
+CLAIMS = {1: "single faults", 2: "pairs of faults", 3: "triples of faults"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Campaign:
+    """What was judged.
+
+    Attributes:
+        judged: every combination that was run, the smallest first.
+        conflicts: names of combinations that no port can have, for they edit the same text.
+        checks: what became of the port without any fault.
+        environment: of both sides.
+    """
+
+    judged: tuple[Judged, ...]
+    conflicts: tuple[tuple[str, ...], ...]
+    checks: tuple[CheckResult, ...]
+    environment: Mapping[str, str]
+
+    def of_size(self, size: int) -> list[Judged]:
+        """Those of ``size`` mutants all of whose faults can show."""
+        return [j for j in self.judged if len(j.mutants) == size and j.visible == j.mutants]
+
+    @property
+    def masked(self) -> list[Judged]:
+        """Those of whose faults some cannot show."""
+        return [j for j in self.judged if j.visible and j.visible != j.mutants]
+
+    @property
+    def equivalent(self) -> list[Judged]:
+        """Those that are the reference's program."""
+        return [j for j in self.judged if not j.visible]
+
+    @property
+    def bad(self) -> list[Judged]:
+        """Survivors, and those that are misnamed."""
+        return [j for j in self.judged if not j.good]
+
+
+def mutants_of(pair: str) -> tuple[tuple[Mutant, ...], tuple[Set[str], ...]]:
+    """A pair's mutants, and the sets of their names that together are the reference's program.
+
+    Raises:
+        BadCall: it declares none, or an equivalent set names one that is not there.
+    """
+    declared = specs.resolve(pair, "pair")
+    if not isinstance(declared, Pair) or declared.mutants is None:
+        raise BadCall(f"{pair} declares no mutants; expected parity.Pair(mutants='module:NAME')")
+    mutants = tuple(specs.entry(declared.mutants))
+    names = {mutant.name for mutant in mutants}
+    equivalent = () if declared.equivalent is None else tuple(specs.entry(declared.equivalent))
+    if unknown := sorted(set().union(*equivalent) - names):
+        raise BadCall(f"{declared.equivalent} names {unknown}, which are no mutants of {pair}")
+    return mutants, equivalent
+
+
+def run(
+    pair: str,
+    root: Path,
+    *,
+    depth: int = 2,
+    sample: int = 300,
+    jobs: int = 2,
+    seed: int = 0,
+    timeout: float = DEFAULT_TIMEOUT,
+    tell: Tell = lambda *_: None,
+) -> Campaign:
+    """Judge the mutants of ``pair``.
+
+    Args:
+        depth: the most faults in one port.
+        sample: how many triples are drawn, from ``seed``, if ``depth`` is 3.
+        jobs: processes that judge; each has a port in a process of its own, and they take turns.
+
+    Raises:
+        BadCall: the pair declares no mutants, or one that does not fit its port.
+        ReferenceFailed: the reference cannot be run.
+        PortFailed: the port without a fault is not green, so that nothing is known of its mutants.
+    """
+    mutants, equivalent = mutants_of(pair)
+    by_name = {mutant.name: mutant for mutant in mutants}
+    wanted = [*combinations(mutants, depth, sample, seed)]
+    same = [tuple(m for m in mutants if m.name in names) for names in equivalent]
+    wanted += [combination for combination in same if combination not in wanted]
+    possible, conflicts = possible_of(wanted, root)
+    tell("recording the reference", 0, 1)
+    answers, checks, environment = record(pair, root, timeout)
+    tell("recording the reference", 1, 1)
+    found: dict[tuple[str, ...], Judged] = {}
+    with _judges(pair, root, answers, jobs, timeout) as executor:
+        for size, batch in itertools.groupby(sorted(possible, key=len), len):
+            submitted = [
+                executor.submit(_judge, c, list(masks_of(c, found, by_name, equivalent)))
+                for c in batch
+            ]
+            claim = CLAIMS.get(size, f"{size} faults")
+            for done, future in enumerate(concurrent.futures.as_completed(submitted), start=1):
+                tell(claim, done, len(submitted))
+                found[future.result().mutants] = future.result()
+    return Campaign(
+        tuple(found[names_of(c)] for c in sorted(possible, key=len)),
+        conflicts,
+        tuple(checks),
+        environment,
+    )
+
+
+def combinations(
+    mutants: Sequence[Mutant], depth: int, sample: int, seed: int
+) -> Iterator[Combination]:
+    """Every mutant, every pair of them from depth 2, and ``sample`` random triples from depth 3."""
+    yield from ((mutant,) for mutant in mutants)
+    if depth >= 2:
+        yield from itertools.combinations(mutants, 2)
+    if depth >= 3:
+        triples = list(itertools.combinations(mutants, 3))
+        yield from random.Random(seed).sample(triples, min(sample, len(triples)))
+
+
+def possible_of(
+    wanted: Iterable[Combination], root: Path
+) -> tuple[list[Combination], tuple[tuple[str, ...], ...]]:
+    """Those that a port can have, and the names of those that edit the same text."""
+    possible, conflicts = [], []
+    for combination in wanted:
+        try:
+            edited(combination, root)
+        except Conflict:
+            conflicts.append(names_of(combination))
+        else:
+            possible.append(combination)
+    return possible, tuple(conflicts)
+
+
+def masks_of(
+    combination: Combination,
+    found: Mapping[tuple[str, ...], Judged],
+    by_name: Mapping[str, Mutant],
+    equivalent: Sequence[Set[str]],
+) -> Iterator[Mask]:
+    """What may be all that shows of a combination: see :data:`parity.mutants.judge.Mask`."""
+    names = names_of(combination)
+    for undone in equivalent:
+        if undone <= set(names):
+            yield tuple(m for m in combination if m.name not in undone), None
+    for size in range(1, len(combination)):
+        for smaller in itertools.combinations(names, size):
+            if smaller in found:
+                judged = found[smaller]
+                yield tuple(by_name[name] for name in judged.visible), judged.answers
+
+
+def record(
+    pair: str, root: Path, timeout: float
+) -> tuple[dict[str, Any], list[CheckResult], dict[str, str]]:
+    """All that the reference is asked while ports are judged, by judging the port as it is."""
+    with Session(pair, remember=True, timeout=timeout, root=root) as session:
+        assert isinstance(session.reference, Recorder)
+        checks = run_checks(session, LEAN)
+        ask_everything(session)
+        answers = dict(session.reference.answers)
+        environment = session.environment()
+    red = [check.name for check in checks if not check.verdict.green]
+    if red:
+        raise PortFailed(
+            f"the port as it is is red in {', '.join(red)}, so nothing can be learnt from mutants "
+            f"of it: see 'parity explain {pair}'"
+        )
+    return answers, checks, environment
+
+
+@contextlib.contextmanager
+def _judges(
+    pair: str, root: Path, answers: dict[str, Any], jobs: int, timeout: float
+) -> Iterator[concurrent.futures.Executor]:
+    os.environ.update({name: value for name, value in ENVIRONMENT.items() if "THREADS" in name})
+    executor = concurrent.futures.ProcessPoolExecutor(
+        jobs,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_open,
+        initargs=(pair, root, answers, timeout),
+    )
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+_session: Session
+
+
+def _open(pair: str, root: Path, answers: dict[str, Any], timeout: float) -> None:
+    """Open a judging process's session, which ends with it."""
+    global _session
+    recorded = Recorded(answers, "the recording made for this campaign")
+    _session = Session(pair, recorded=recorded, timeout=timeout, root=root)
+    multiprocessing.util.Finalize(None, _session.close, exitpriority=10)
+
+
+def _judge(combination: Combination, masks: Sequence[Mask]) -> Judged:
+    with tempfile.TemporaryDirectory(prefix="parity-mutant-") as folder:
+        return judge(_session, combination, Path(folder), masks)

@@ -1,0 +1,154 @@
+"""Each part of a port's network on its own: fed with the reference's values, forward and backward.
+
+A part, or *segment*, runs from one layer's values to the next's, so activations, padding and
+reshapes belong to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from parity import layouts
+from parity.cases import Case
+from parity.side_runner import Arrays, as_scores
+from parity.torch_side.capture import Capture, Leaves
+from parity.torch_side.parameters import load_canonical, parameters, state, to_numpy
+from parity.traces import Trace
+from parity.weights import CannotMatch, Match, Weight, match, match_partly
+
+if TYPE_CHECKING:
+    from parity.torch_side.side import TorchRunner
+
+
+def layers_of(model: nn.Module, matches: list[Match]) -> dict[Tensor, str]:
+    """Parameter -> the reference's name of the layer that it belongs to."""
+    tensors = state(model)
+    return {tensors[found.parameter]: Weight(found.weight, ()).layer for found in matches}
+
+
+def segments(runner: TorchRunner, case: Case, substituted: Arrays) -> Trace:
+    """Float64 activations of each layer, fed with the reference's of the layer before.
+
+    Args:
+        substituted: ``activations/<layer>`` of the reference, canonical.
+
+    Returns:
+        ``activations/<layer>``, and ``energies`` from the reference's last activations. Notes:
+        ``raised``, in words or None; ``missing`` and ``ambiguous``, names of weights that the port
+        has no parameter for, or of which some are missing and shapes do not say which.
+    """
+    notes: dict[str, Any] = {}
+    with _as_far_as_possible(runner, case, notes) as (model, layers):
+        values = _tensors(runner, substituted, "activations/")
+        images = runner.tensor(case.images.astype(np.float64))
+        anchors: dict[str, int] = {}
+        scores: Tensor | None = None
+        # A network whose sizes are wrong raises until what goes wrong first is substituted.
+        for _ in range(len(values) + 2):
+            capture = Capture(layers, substitute=values, anchors=anchors)
+            with torch.no_grad(), runner.shared(model, case, "float64", {}), capture:
+                scores, notes["raised"] = _called(model, images)
+            if capture.anchors == anchors:
+                break
+            anchors = capture.anchors
+    arrays = {
+        f"activations/{layer}": layouts.images_to_canonical(to_numpy(output), runner.side.layout)
+        for layer, output in capture.outputs.items()
+    }
+    if scores is not None:
+        energies = to_numpy(scores)
+        arrays["energies"] = as_scores(energies, len(case.images), runner.side.energy_sign)
+    return Trace({"float64": arrays}, notes=notes)
+
+
+def segment_gradients(runner: TorchRunner, case: Case, given: Arrays) -> Trace:
+    """What comes back through each segment from the reference's cotangents, in float64.
+
+    Every layer's values are replaced by a leaf that holds the reference's; the product of each
+    layer's own output with the reference's cotangent there, and the energies, are differentiated
+    for the leaves. A correct port gives back the reference's cotangents.
+
+    Args:
+        given: ``activations/<layer>`` and ``cotangents/<layer>`` of the reference, canonical.
+
+    Returns:
+        ``cotangents/images`` and ``cotangents/<layer>``; without those that nothing comes back to.
+        Notes: as :func:`segments`.
+    """
+    notes: dict[str, Any] = {}
+    arrays: Arrays = {}
+    with _as_far_as_possible(runner, case, notes) as (model, layers):
+        values = _tensors(runner, given, "activations/")
+        cotangents = _tensors(runner, given, "cotangents/")
+        anchors: dict[str, int] = {}
+        for _ in range(len(values) + 2):
+            images = runner.tensor(case.images.astype(np.float64)).requires_grad_()
+            cut = Leaves(layers, values, anchors)
+            with torch.enable_grad(), runner.shared(model, case, "float64", {}), cut:
+                scores, notes["raised"] = _called(model, images)
+            if cut.anchors == anchors:
+                break
+            anchors = cut.anchors
+        leaves = {"images": images, **cut.leaves}
+        parts = [
+            (output * cotangents[layer]).sum()
+            for layer, output in cut.outputs.items()
+            if output.shape == cotangents[layer].shape and output.requires_grad
+        ]
+        if scores is not None and scores.requires_grad:
+            parts.append(scores.sum() * runner.side.energy_sign)
+        if parts:
+            found = torch.autograd.grad(
+                torch.stack(parts).sum(), list(leaves.values()), allow_unused=True
+            )
+            arrays = {
+                f"cotangents/{name}": layouts.images_to_canonical(
+                    to_numpy(gradient), runner.side.layout
+                )
+                for name, gradient in zip(leaves, found, strict=True)
+                if gradient is not None
+            }
+    return Trace({"float64": arrays}, notes=notes)
+
+
+@contextlib.contextmanager
+def _as_far_as_possible(
+    runner: TorchRunner, case: Case, notes: dict[str, Any]
+) -> Iterator[tuple[nn.Module, dict[Tensor, str]]]:
+    """The case's model in float64 with all weights that its parameters can hold."""
+    notes |= {"raised": None, "missing": [], "ambiguous": []}
+    with runner.precision("float64"):
+        model = runner.built(case.settings, "float64")
+        weights = [Weight(name, array.shape) for name, array in case.weights.items()]
+        own, declared = parameters(model), runner.torch_side.weights
+        try:
+            matches = match(weights, own, declared)
+        except CannotMatch:
+            partial = match_partly(weights, own, declared)
+            matches = partial.matches
+            notes |= {"missing": partial.missing, "ambiguous": partial.ambiguous}
+        load_canonical(model, matches, case.weights, runner.channels_first(case))
+        model.eval()
+        yield model, layers_of(model, matches)
+
+
+def _tensors(runner: TorchRunner, arrays: Mapping[str, np.ndarray], kind: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(kind): runner.tensor(array)
+        for name, array in arrays.items()
+        if name.startswith(kind)
+    }
+
+
+def _called(model: nn.Module, images: Tensor) -> tuple[Tensor | None, str | None]:
+    """What the model returns, or what it raises."""
+    try:
+        return model(images), None
+    except Exception as error:
+        return None, f"{type(error).__name__}: {error}"
