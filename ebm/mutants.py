@@ -31,6 +31,7 @@ CLONE_LINE = (
 )
 GRAD = "        (gradients,) = torch.autograd.grad(scores.sum(), images)\n"
 LEAF = "        images = images.detach().requires_grad_()  # a leaf of a graph of its own\n"
+NON_LEAF = "        images = images.requires_grad_() + 0\n        images.requires_grad = True\n"
 STORE = "                images_per_step.append(images)\n"
 RETURN = "        return torch.stack(images_per_step) if return_every_step else images\n"
 MODE = "            module.training = was_training\n"
@@ -89,6 +90,14 @@ MUTANTS = (
     ),
     Mutant(
         "swish to gelu", "activation", MODEL, (('"swish": F.silu', '"swish": F.gelu'),), NETWORK
+    ),
+    Mutant(
+        "activations cut off from the graph",
+        "gradient-not-tracked",
+        MODEL,
+        (('"swish": F.silu', '"swish": lambda x: F.silu(x.detach())'),),
+        ("energy_gradients", *SAMPLES),
+        ("energies", "activations"),
     ),
     Mutant(
         "energies averaged before the gradient",
@@ -232,10 +241,7 @@ MUTANTS = (
         "requires_grad set on a non-leaf",
         "gradient-non-leaf",
         SAMPLER,
-        (
-            (CONTEXT, "    with evaluating(model):\n"),
-            (LEAF, "        images.requires_grad = True\n"),
-        ),
+        ((LEAF, NON_LEAF),),
         SAMPLES,
         NETWORK,
     ),

@@ -1,4 +1,4 @@
-"""The command line: ``parity check``, ``explain``, ``doctor`` and ``convert``."""
+"""The command line: ``parity check``, ``explain``, ``mutants``, ``doctor`` and ``convert``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 import parity
+from parity import archive
 from parity.cases import Case
 from parity.config import apply_waivers, load_config
 from parity.errors import BadCall, MissingPackage, ParityError, PortFailed, ReferenceFailed
@@ -123,6 +124,55 @@ def _check(options: argparse.Namespace) -> int:
     return EXIT_PARITY if report.green else EXIT_NO_PARITY
 
 
+def _mutants(options: argparse.Namespace) -> int:
+    from parity.mutants import campaign
+    from parity.mutants.judge import LEAN
+    from parity.render import matrix
+    from parity.render.terminal import progress
+    from parity.report import Report
+
+    start = time.perf_counter()
+    config = load_config(Path.cwd())
+    pair = _pair(options.pair, config.pair)
+    for name, least in (("sample", 1), ("jobs", 1), ("seed", 0)):
+        if getattr(options, name) < least:
+            raise BadCall(f"--{name} must be at least {least}, got {getattr(options, name)}")
+    for option in ("json", "matrix"):
+        if getattr(options, option) is not None:
+            _writable(getattr(options, option), f"--{option}")
+    with progress(Console(stderr=True)) as tell:
+        found = campaign.run(
+            pair,
+            config.root,
+            depth=options.depth,
+            sample=options.sample,
+            jobs=options.jobs,
+            seed=options.seed,
+            timeout=options.timeout,
+            tell=tell,
+        )
+    seconds = time.perf_counter() - start
+    matrix.print_campaign(found, Console(highlight=False), seconds)
+    if options.matrix is not None:
+        archive.write_whole(options.matrix, matrix.to_markdown(found, pair).encode())
+    if options.json is not None:
+        Report(
+            pair=pair,
+            profile=LEAN.name,
+            seed=options.seed,
+            checks=found.checks,
+            environment={
+                "parity": parity.__version__,
+                "python": sys.version.split()[0],
+                **found.environment,
+            },
+            seconds={"total": seconds},
+            problems=tuple(matrix.problems(found)),
+            mutants=tuple(judged.to_dict() for judged in found.judged),
+        ).write_json(options.json)
+    return EXIT_PARITY if found.good else EXIT_NO_PARITY
+
+
 def _doctor(options: argparse.Namespace) -> int:
     from parity.doctor import examine
 
@@ -187,6 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     _check_parser(commands, explains=False)
     _check_parser(commands, explains=True)
+    _mutants_parser(commands)
     _doctor_parser(commands)
     _convert_parser(commands)
     return parser
@@ -232,6 +283,49 @@ def _check_parser(
         "--in-process", action="store_true", help="run the port in this process, for a debugger"
     )
     parser.set_defaults(run=_check, explains=explains)
+
+
+def _mutants_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "mutants",
+        help="put known faults into the port, and see each one caught and named",
+        description="Put the pair's mutants into its port, alone and together, and see whether "
+        "each is caught by a check and named by its fault. The port itself is not changed.",
+        epilog="exit status: 0 every mutant is caught and named, and those that together are the "
+        "reference's program\nare green; 1 not; 2 the call or the configuration is wrong; 3 the "
+        "reference could not be run, or a\npackage is missing.\n\nlong runs: parity mutants "
+        "--depth 3 --sample 1000 judges every fault, every pair and 1000 triples.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "pair",
+        nargs="?",
+        metavar="PAIR",
+        help="module:attribute (default: [tool.parity] pair in pyproject.toml)",
+    )
+    parser.add_argument(
+        "--depth",
+        type=int,
+        choices=(1, 2, 3),
+        default=2,
+        help="the most faults in one port: 1, in a minute; 2 (the default), in ten; 3",
+    )
+    parser.add_argument(
+        "--sample",
+        type=int,
+        default=300,
+        metavar="N",
+        help="how many triples are drawn at depth 3 (default 300)",
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=2, metavar="N", help="ports judged at a time (default 2)"
+    )
+    parser.add_argument(
+        "--matrix", type=Path, metavar="FILE", help="write the kill matrix as Markdown"
+    )
+    _run_options(parser)
+    _timeout_option(parser)
+    parser.set_defaults(run=_mutants)
 
 
 def _doctor_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -289,6 +383,10 @@ def _side_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--port", metavar="SPEC", help="replace the pair's port")
     parser.add_argument("--reference", metavar="SPEC", help="replace the pair's reference")
+    _timeout_option(parser)
+
+
+def _timeout_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         type=float,

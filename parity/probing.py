@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parity.cases import Case
-from parity.explain.sampler import Probe
-from parity.explain.training import TrainingProbe
+from parity.explain.sampler import LIVELY, QUIET, Probe
+from parity.explain.training import Evaluation, TrainingProbe
 from parity.traces import Trace
 from parity.training import Trainer, run_steps
 
@@ -22,7 +22,8 @@ def probing(runner: SideRunner, case: Case) -> Trace:
 
     Returns:
         ``last`` (steps, B, H, W, C): what separate calls of 1, 2, ... steps return; ``samples``,
-        the trajectory, if the sampler can return every step. Notes: ``raised``, an exception's
+        the trajectory, if the sampler can return every step; ``quiet`` (steps, B, H, W, C), as
+        ``last``, on the probe of small gradients. Notes: ``raised``, an exception's
         words or None, its ``traceback``, and ``evaluations`` of the energy in the last call.
     """
     assert case.sampler is not None
@@ -31,20 +32,25 @@ def probing(runner: SideRunner, case: Case) -> Trace:
     arrays: dict[str, np.ndarray] = {}
     draws: tuple[Any, ...] = ()
     with runner.precision("float64"):
-        model = runner.probe_model(Probe.drawn(), evaluations)
+        lively, quiet = (
+            runner.probe_model(Probe.drawn(size), evaluations) for size in (LIVELY, QUIET)
+        )
         images = case.images.astype(np.float64)
         every = runner.sampler_entry.supports("return_every_step")
         try:
-            last = []
-            for steps in range(1, case.sampler.steps + 1):
-                evaluations.clear()
-                with runner.shared(model, case, "float64", notes) as randomness:
-                    last.append(runner.sample(model, case, images, steps, False)[0])
-            draws = tuple(randomness.log)
-            arrays["last"] = np.stack(last)
+            for name, model in (("quiet", quiet), ("last", lively)):
+                last = []
+                for steps in range(1, case.sampler.steps + 1):
+                    evaluations.clear()
+                    with runner.shared(model, case, "float64", notes) as randomness:
+                        last.append(runner.sample(model, case, images, steps, False)[0])
+                draws = tuple(randomness.log)
+                arrays[name] = np.stack(last)
             if every:
-                with runner.shared(model, case, "float64", notes):
-                    arrays["samples"] = runner.sample(model, case, images, case.sampler.steps, True)
+                with runner.shared(lively, case, "float64", notes):
+                    arrays["samples"] = runner.sample(
+                        lively, case, images, case.sampler.steps, True
+                    )
         except Exception as error:
             notes["raised"] = f"{type(error).__name__}: {error}"
             notes["traceback"] = traceback.format_exc()
@@ -56,22 +62,25 @@ def probing_training(runner: SideRunner, case: Case) -> Trace:
 
     Returns:
         What ``training`` answers, and ``evaluated/<stage>/<n>`` (B, H, W, C), the images of each
-        evaluation, and ``buffer/<step>``, the replay buffer before each step and at the end.
+        evaluation, ``tracked/<stage>``, 1 if those of the last one required gradients, and
+        ``buffer/<step>``, the replay buffer before each step and at the end.
         Notes: ``raised``, an exception's words or None, and its ``traceback``.
     """
     arrays: dict[str, np.ndarray] = {}
-    evaluated: list[np.ndarray] = []
+    evaluated: list[Evaluation] = []
     stage = ""
 
     def mark(begins: str, trainer: Trainer) -> None:
         nonlocal stage
-        arrays.update({f"evaluated/{stage}/{n}": images for n, images in enumerate(evaluated)})
+        for number, (images, tracked) in enumerate(evaluated):
+            arrays[f"evaluated/{stage}/{number}"] = images
+            arrays[f"tracked/{stage}"] = np.array(float(tracked))
         evaluated.clear()
         stage = begins
         if stage != "validation":
-            images = trainer.read_buffer()
             number = sum(name.startswith("buffer/") for name in arrays)
-            arrays.update({f"buffer/{number}": array for array in images.values()})
+            for array in trainer.read_buffer().values():
+                arrays[f"buffer/{number}"] = array
 
     notes: dict[str, Any] = {"raised": None}
     draws: tuple[Any, ...] = ()

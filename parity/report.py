@@ -27,6 +27,7 @@ class Report:
         narrowed: the checks the run was narrowed to with ``--only``; empty for all.
         explanation: what ``parity explain`` found; None for ``parity check``.
         problems: what makes the run not green besides its checks, such as an unused waiver.
+        mutants: what became of each mutant of the port; None but for ``parity mutants``.
     """
 
     pair: str
@@ -40,6 +41,7 @@ class Report:
     narrowed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     explanation: Explanation | None = None
+    mutants: tuple[Mapping[str, Any], ...] | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -53,7 +55,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """The documented object; infinities and NaN, which JSON has not, become strings."""
         explanation = self.explanation or Explanation()
-        return {
+        report = {
             "schema": SCHEMA,
             "pair": self.pair,
             "port": self.port,
@@ -69,6 +71,9 @@ class Report:
             "unexplained": [dataclasses.asdict(left) for left in explanation.unexplained],
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }
+        if self.mutants is not None:
+            report["mutants"] = [dict(mutant) for mutant in self.mutants]
+        return report
 
     def write_json(self, path: Path) -> None:
         """Write the report whole or not at all."""

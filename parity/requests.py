@@ -65,6 +65,9 @@ class Requests:
         arrays, _ = archive.from_bytes(given, "the reference's activations and cotangents")
         return self.runner.segment_gradients(Case.from_bytes(case), arrays).to_bytes()
 
+    def probing_state(self, case: bytes) -> list[dict[str, str]]:
+        return self.runner.probing_state(Case.from_bytes(case))
+
     def moments(self, settings: dict[str, Any] | None) -> list[str]:
         return self.runner.moments(settings)
 

@@ -21,7 +21,7 @@ from parity.cases import Case
 from parity.declarations import ENTRIES, Pair, Side
 from parity.errors import BadCall
 from parity.explain.sampler import Probe
-from parity.explain.training import TrainingProbe
+from parity.explain.training import Evaluation, TrainingProbe
 from parity.floor import floors_of, moved_copies
 from parity.randomness import SharedRandomness, host_generators_seeded
 from parity.signatures import BoundSampler, bind
@@ -147,7 +147,7 @@ class SideRunner(abc.ABC):
         """The probe energy as a model of the framework; notes each evaluation."""
 
     @abc.abstractmethod
-    def training_probe(self, probe: TrainingProbe, evaluated: list[np.ndarray]) -> Any:
+    def training_probe(self, probe: TrainingProbe, evaluated: list[Evaluation]) -> Any:
         """The training probe as a model of the framework; keeps the images it is evaluated on."""
 
     def cotangents(self, model: Any, images: np.ndarray) -> Arrays:
@@ -169,6 +169,10 @@ class SideRunner(abc.ABC):
 
     def state(self, case: Case) -> list[dict[str, str]]:
         """What ``generate_samples`` leaves behind; only a port is asked."""
+        raise BadCall(f"a {self.side.framework} side keeps no state to restore")
+
+    def probing_state(self, case: Case) -> list[dict[str, str]]:
+        """What ``generate_samples`` leaves behind on the probe energy; only a port is asked."""
         raise BadCall(f"a {self.side.framework} side keeps no state to restore")
 
     def compiled(self, model: Any, evaluations: int) -> contextlib.AbstractContextManager[None]:

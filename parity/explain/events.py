@@ -10,25 +10,25 @@ from parity.explain.catalogue import CATALOGUE
 from parity.explain.causes import Cause
 from parity.outcome import CheckResult
 
-DISTRIBUTIONS = {"initialisation": "initializer"}
+
+def from_findings(checks: Sequence[CheckResult], check: str, where: str) -> Iterator[Cause]:
+    """Findings of the named check that bear an id of the catalogue, each id once."""
+    findings = [
+        finding
+        for found in checks
+        if found.name == check
+        for outcome in found.outcomes
+        for finding in outcome.findings
+    ]
+    yield from from_messages(findings, where)
 
 
-def from_findings(checks: Sequence[CheckResult]) -> Iterator[Cause]:
-    """Findings of the checks that bear an id of the catalogue, each id once."""
-    seen = set()
-    for check in checks:
-        if check.name not in ("state_restored", "initialisation"):
-            continue
-        for outcome in check.outcomes:
-            for finding in outcome.findings:
-                id_ = finding["id"]
-                if id_ in CATALOGUE and id_ not in seen:
-                    seen.add(id_)
-                    yield Cause(id_, _where(check.name), evidence=finding["message"])
-
-
-def _where(check: str) -> str:
-    return {"state_restored": "generate_samples", "initialisation": "model()"}[check]
+def from_messages(findings: Sequence[Mapping[str, str]], where: str) -> Iterator[Cause]:
+    """Findings ``{id, message}`` that bear an id of the catalogue, each id once."""
+    messages = {found["id"]: found["message"] for found in reversed(findings)}
+    for id_, message in reversed(messages.items()):
+        if id_ in CATALOGUE:
+            yield Cause(id_, where, evidence=message)
 
 
 def from_exception(message: str, evaluations: Sequence[Mapping[str, Any]]) -> Cause | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from parity import archive, specs, strategies
 from parity.cases import Case
 from parity.checks.network import oracle_trouble
+from parity.comparison import FLOAT64_FLOORS
 from parity.errors import PortFailed
 from parity.explain import events
 from parity.explain.causes import Cause, Explanation, Unexplained
@@ -28,45 +32,38 @@ TRAINING = ("losses", "parameter_gradients", "training_state", "replay_buffer", 
 def explain(session: Session, checks: Sequence[CheckResult], seed: int = 0) -> Explanation:
     """Name the causes behind the checks that are not green.
 
-    The network, the sampler (on a probe energy, so apart from the network) and training are asked
-    apart, so that faults in several are told apart.
+    The network, the sampler (on a probe energy, so apart from the network) and training (on another
+    probe) are each asked, so that faults in several are told apart, and a fault that another one
+    undoes is named too.
     """
     red = {check.name for check in checks if not check.verdict.green}
+    if _only_training(checks, "draw_log"):
+        red = {"draw_log in training" if name == "draw_log" else name for name in red}
     causes: list[Cause] = []
     unexplained: list[Unexplained] = []
-    network_red = red & set(NETWORK)
-    if network_red:
-        found, left = _network(session, seed)
+    if network_red := red & set(NETWORK):
+        causes, unexplained = _network(session, seed, "batch_independence" in red)
+        if not causes and not unexplained:
+            unexplained.append(_check_problem(checks, network_red))
+    looked = red & {*NETWORK, *SAMPLER, *TRAINING, "state_restored", "draw_log in training"}
+    if looked and session.has("generate_samples"):
+        found, left = _sampler(session, checks, "state_restored" in red)
+        if red & set(SAMPLER) and not (causes or unexplained or found or left):
+            left = [_check_problem(checks, red & set(SAMPLER))]
         causes += found
         unexplained += left
-        if not found and not left and "batch_independence" in red:
-            causes.append(_coupled(checks))
-        elif not found and not left:
-            unexplained.append(_check_problem(checks, network_red))
-    sampler_red = red & {*SAMPLER, "state_restored"}
-    if _only_training(checks, "draw_log"):
-        sampler_red -= {"draw_log"}
-    if sampler_red and session.has("generate_samples"):
-        reference, port = session.ask_both("probing", sampler_case(*session.pair.image_range))
-        if isinstance(port, PortFailed):
-            unexplained.append(Unexplained("generate_samples", str(port).splitlines()[0]))
-        else:
-            found, left = explain_sampler(reference, port)
-            causes += found
-            unexplained += left
-    raised = any(cause.residual_before is None for cause in causes)
-    for cause in events.from_findings(checks):
-        if not (raised and cause.id == "no-grad-context"):
-            causes.append(cause)
-    if sampler_red & set(SAMPLER) and not causes and not unexplained:
-        unexplained.append(_check_problem(checks, sampler_red & set(SAMPLER)))
     waits = False
-    if red & set(TRAINING):
+    if looked and session.has("train_step") and session.has("make_optimizer"):
         found, left, waits = _training(session, bool(causes or unexplained))
         causes += found
         unexplained += left
-        if not (causes or unexplained):
-            unexplained.append(_check_problem(checks, red & set(TRAINING)))
+        training_red = red & {*TRAINING, "draw_log in training"}
+        waits = waits and bool(training_red)
+        if training_red and not (causes or unexplained):
+            names = {name.partition(" in ")[0] for name in training_red}
+            unexplained.append(_check_problem(checks, names))
+    if "initialisation" in red:
+        causes += events.from_findings(checks, "initialisation", "model()")
     if "preprocessing" in red:
         causes += _preprocessing(checks)
     return Explanation(_each_once(causes), tuple(unexplained), waits)
@@ -75,11 +72,12 @@ def explain(session: Session, checks: Sequence[CheckResult], seed: int = 0) -> E
 def ask_everything(session: Session, seed: int = 0) -> None:
     """Ask both sides all that an explanation may need, whatever is red: for recording."""
     for case in _network_cases(session, seed):
-        _network_case(session, case)
+        for part in (case, alone(case)):
+            _network_case(session, part, coupled=True)
     if session.has("generate_samples"):
         session.ask_both("probing", sampler_case(*session.pair.image_range))
     if session.has("train_step") and session.has("make_optimizer"):
-        training_runs(session)
+        training_runs(session, everything=True)
 
 
 def _only_training(checks: Sequence[CheckResult], name: str) -> bool:
@@ -95,12 +93,16 @@ def _each_once(causes: Sequence[Cause]) -> tuple[Cause, ...]:
     return tuple(unique.values())
 
 
-def _network(session: Session, seed: int) -> tuple[list[Cause], list[Unexplained]]:
-    """On the published architecture, and if that shows nothing, on drawn ones."""
+def _network(session: Session, seed: int, coupled: bool) -> tuple[list[Cause], list[Unexplained]]:
+    """On the published architecture, and if that shows nothing, on drawn ones.
+
+    Args:
+        coupled: the images of a batch do not seem to be independent.
+    """
     causes: list[Cause] = []
     unexplained: list[Unexplained] = []
     for case in _network_cases(session, seed):
-        causes, unexplained = _network_case(session, case)
+        causes, unexplained = _network_case(session, case, coupled)
         if causes or unexplained:
             break
     return causes, unexplained
@@ -112,21 +114,96 @@ def _network_cases(session: Session, seed: int) -> Iterator[Case]:
         yield make_case(session, recipe)
 
 
-def _network_case(session: Session, case: Case) -> tuple[list[Cause], list[Unexplained]]:
+def _network_case(
+    session: Session, case: Case, coupled: bool
+) -> tuple[list[Cause], list[Unexplained]]:
+    causes: list[Cause] = []
     reference, port = session.ask_both("network", case, reference={"copies": NETWORK_COPIES})
-    if isinstance(port, Trace) and (trouble := oracle_trouble(port)) is not None:
-        return [Cause("dtype", "model", evidence=trouble)], []
-    activations = {
+    if coupled and (cause := _coupling(session, case, reference)) is not None:
+        causes.append(cause)
+        case = alone(case)
+        reference, port = session.ask_both("network", case, reference={"copies": NETWORK_COPIES})
+    trouble = None if isinstance(port, PortFailed) else oracle_trouble(port)
+    if trouble is not None:
+        causes.append(Cause("dtype", "model", evidence=trouble))
+    backward = Trace.from_bytes(
+        session.ask_reference("backward", case, copies=NETWORK_COPIES), "the reference"
+    )
+    values = {
         name: array
-        for name, array in reference.arrays["float64"].items()
-        if name.startswith("activations/")
+        for arrays in (reference.arrays["float64"], backward.arrays["float64"])
+        for name, array in arrays.items()
+        if name.startswith(("activations/", "cotangents/"))
     }
-    answer = session.ask_port("segments", case=case, substituted=archive.to_bytes(activations, {}))
-    segments = answer if isinstance(answer, PortFailed) else Trace.from_bytes(answer, "the port")
-    facts = session.facts(case.settings).layers
-    causes, unexplained = explain_network(facts, case, reference, segments)
+    segments = session.ask_port("segments", case=case, substituted=archive.to_bytes(values, {}))
+    if isinstance(segments, PortFailed):
+        return causes, [] if causes else [Unexplained("model", str(segments).splitlines()[0])]
+    gradients = session.ask_port("segment_gradients", case=case, given=archive.to_bytes(values, {}))
+    found, unexplained = explain_network(
+        session.facts(case.settings).layers,
+        case,
+        reference,
+        Trace.from_bytes(segments, "the port"),
+        backward,
+        None if isinstance(gradients, PortFailed) else Trace.from_bytes(gradients, "the port"),
+        in_float32=trouble is not None,
+    )
+    causes += found
+    if trouble is not None:
+        unexplained = []  # what is left may be float32's rounding
     if not causes and not unexplained and isinstance(port, PortFailed):
         unexplained.append(Unexplained("model", str(port).splitlines()[0]))
+    return causes, unexplained
+
+
+def alone(case: Case) -> Case:
+    """The case with its first image only, where no other can leak into it."""
+    return dataclasses.replace(case, images=case.images[:1])
+
+
+def _coupling(session: Session, case: Case, reference: Trace) -> Cause | None:
+    """Whether an image's energy, as the port has it, depends on the others of its batch."""
+    answer = session.ask_port("network", case=case, subsets=[[0]], activations=False)
+    if isinstance(answer, PortFailed):
+        return None
+    port = Trace.from_bytes(answer, "the port")
+    for name in ("energies", "energy_gradients"):
+        batch, own = port.array("float64", name), port.array("float64", f"{name}@0")
+        if batch is None or own is None or batch.shape[1:] != own.shape[1:]:
+            continue
+        before = float(np.abs(batch[:1] - own).max())
+        size = float(np.abs(reference.arrays["float64"][name]).max()) or 1.0
+        bound = FLOAT64_FLOORS * float(np.max(reference.floors["float64"][name]))
+        if before > bound:
+            index = np.unravel_index(int(np.abs(batch[:1] - own).argmax()), own.shape)
+            evidence = (
+                f"{name}{[int(n) for n in index]} is {batch[index]:.12g} in a batch of "
+                f"{len(batch)} and {own[index]:.12g} alone"
+            )
+            return Cause("gradient-batch-coupled", "model", before / size, 0.0, evidence)
+    return None
+
+
+def _sampler(
+    session: Session, checks: Sequence[CheckResult], state_red: bool
+) -> tuple[list[Cause], list[Unexplained]]:
+    """On the probe, and what it leaves behind."""
+    case = sampler_case(*session.pair.image_range)
+    reference, port = session.ask_both("probing", case)
+    if isinstance(port, PortFailed):
+        return [], [Unexplained("generate_samples", str(port).splitlines()[0])]
+    causes, unexplained = explain_sampler(reference, port)
+    if not state_red:
+        return causes, unexplained
+    raised = any(cause.residual_before is None for cause in causes)
+    left_behind = list(events.from_findings(checks, "state_restored", "generate_samples"))
+    if any(o.failure for c in checks if c.name == "state_restored" for o in c.outcomes):
+        found = session.ask_port("probing_state", case=case)
+        if not isinstance(found, PortFailed):
+            left_behind += events.from_messages(found, "generate_samples")
+    for cause in left_behind:
+        if not (raised and cause.id == "no-grad-context"):
+            causes.append(cause)
     return causes, unexplained
 
 
@@ -136,60 +213,68 @@ def _training(session: Session, explained: bool) -> tuple[list[Cause], list[Unex
     Args:
         explained: something was found in the network or the sampler, which makes training red too.
     """
-    runs = training_runs(session)
-    if isinstance(runs, str):
-        left = [] if explained else [Unexplained("train_step", runs)]
-        return [], left, explained
-    causes, unexplained = explain_training(runs)
-    return causes, unexplained, explained and not (causes or unexplained)
+    runs, raised = training_runs(session)
+    causes, unexplained = explain_training(runs) if runs else ([], [])
+    if raised is not None and not explained:
+        unexplained.append(Unexplained("train_step", raised))
+    return causes, unexplained, explained and (raised is not None or not (causes or unexplained))
 
 
-def training_runs(session: Session) -> list[tuple[Run, Run]] | str:
+def training_runs(
+    session: Session, *, everything: bool = False
+) -> tuple[list[tuple[Run, Run]], str | None]:
     """Both sides' training of the probe, on the settings that the pair declares.
 
+    A port that raises in its second step is asked for the first alone.
+
+    Args:
+        everything: ask for the first alone in any case.
+
     Returns:
-        (reference's, port's) of each case, or in words what kept the port from training.
+        (reference's, port's) of each case, and in words what kept the port from training, if so.
     """
     declared: list[tuple[Settings, int]] = [(None, 4)]
     if session.pair.fixed_trainings is not None:
         declared = [(s, n) for s, n, _ in specs.entry(session.pair.fixed_trainings)()]
-    found = []
+    found: list[tuple[Run, Run]] = []
+    problem: str | None = None
     for settings, batch in declared:
         shape = session.facts(settings).image_shape
         limits = session.pair.image_range
-        buffer = 16 if session.has("replay_buffer") else None
-        moments = session.moments(settings)
-        for case in (
-            probe_case(shape, settings, batch, steps=2, limits=limits),
-            probe_case(
-                shape,
-                settings,
-                batch,
-                steps=1,
-                iterations=10,
-                buffer=buffer,
-                moments=moments,
-                limits=limits,
-            ),
-        ):
-            reference, port = session.ask_both("probing_training", case)
-            if reference.notes["raised"] is not None:
-                return f"the reference cannot train a probe: {reference.notes['raised']}"
-            if isinstance(port, PortFailed):
-                return str(port).splitlines()[0]
-            if port.notes["raised"] is not None:
-                return f"on a probe for a network it raises {port.notes['raised']}"
-            found.append((run_of(case, reference), run_of(case, port)))
-    return found
+        two, one = (
+            probe_case(shape, settings, batch, steps=steps, limits=limits) for steps in (2, 1)
+        )
+        restored = probe_case(
+            shape,
+            settings,
+            batch,
+            steps=1,
+            iterations=10,
+            buffer=16 if session.has("replay_buffer") else None,
+            moments=session.moments(settings),
+            limits=limits,
+        )
+        for case, instead in ((two, one), (restored, None)):
+            run = _training_run(session, case)
+            if instead is not None and (everything or isinstance(run, str)):
+                again = _training_run(session, instead)
+                problem, run = (problem or run, again) if isinstance(run, str) else (problem, run)
+            if isinstance(run, str):
+                problem = problem or run
+            else:
+                found.append(run)
+    return found, problem
 
 
-def _coupled(checks: Sequence[CheckResult]) -> Cause:
-    check = next(c for c in checks if c.name == "batch_independence")
-    bad = None if check.first_bad is None else check.first_bad.first_bad
-    evidence = "its energies change with the batch they are in"
-    if bad is not None:
-        evidence = f"{bad.array} differs by {bad.residual:.3g}, {bad.floor:.3g} is the floor"
-    return Cause("gradient-batch-coupled", "model", check.residual, None, evidence)
+def _training_run(session: Session, case: Case) -> tuple[Run, Run] | str:
+    reference, port = session.ask_both("probing_training", case)
+    if reference.notes["raised"] is not None:
+        return f"the reference cannot train a probe: {reference.notes['raised']}"
+    if isinstance(port, PortFailed):
+        return str(port).splitlines()[0]
+    if port.notes["raised"] is not None:
+        return f"on a probe for a network it raises {port.notes['raised']}"
+    return run_of(case, reference), run_of(case, port)
 
 
 def _check_problem(checks: Sequence[CheckResult], names: set[str]) -> Unexplained:

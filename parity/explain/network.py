@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 from scipy import special
 
 from parity.cases import Case
-from parity.comparison import FLOAT64_FLOORS
-from parity.errors import PortFailed
+from parity.comparison import FLOAT64_FLOORS, SINGLE_RATIO
 from parity.explain.causes import Cause, Unexplained, verified
 from parity.traces import Trace
 
@@ -67,6 +66,7 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "sine": np.sin,
 }
 SAME_NAME = {"silu": "swish"}
+BOTH: Mapping[Any, tuple[str, ...]] = {"swapped and flipped": ("H and W swapped", "flipped")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,43 +239,136 @@ def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 def explain_network(
-    facts: Sequence[Mapping[str, Any]], case: Case, reference: Trace, segments: Trace | PortFailed
+    facts: Sequence[Mapping[str, Any]],
+    case: Case,
+    reference: Trace,
+    segments: Trace,
+    backward: Trace,
+    gradients: Trace | None,
+    *,
+    in_float32: bool = False,
 ) -> tuple[list[Cause], list[Unexplained]]:
-    """What each segment of the port does otherwise.
+    """What each segment of the port does otherwise, forward and backward.
 
     Args:
         facts: the reference's layers.
         case: of the network.
         reference: its trace with activations and floors.
         segments: the port's answer to ``segments``.
+        backward: the reference's cotangents, with floors.
+        gradients: the port's answer to ``segment_gradients``; None if it has none.
+        in_float32: the port does not compute in float64, so that rules need only hold to float32's
+            floor.
     """
-    if isinstance(segments, PortFailed):
-        return _raised(segments)
-    truth = reference.arrays["float64"]
+    truth, floors = reference.arrays["float64"], reference.floors["float64"]
+    missing, ambiguous = set(segments.notes["missing"]), segments.notes["ambiguous"]
     causes: list[Cause] = []
     unexplained: list[Unexplained] = []
+    if ambiguous:
+        evidence = (
+            f"the port lacks parameters for some of {', '.join(ambiguous)}, and shapes do not say "
+            "which: declare TorchSide(weights={'port.name': 'reference/name', ...})"
+        )
+        unexplained.append(Unexplained("model", evidence))
     values: Array = case.images.astype(np.float64)
-    inputs = {}
-    for fact in facts:
-        inputs[fact["layer"]] = values
-        values = truth[f"activations/{fact['layer']}"]
-    before = None
+    before: str | None = None
+    lost = False
+    wrong = set()
     for fact, layer in zip(facts, layers_of(facts, case.weights), strict=True):
         name = f"activations/{fact['layer']}"
         expected, ours = truth[name], segments.array("float64", name)
-        bound = FLOAT64_FLOORS * float(np.max(reference.floors["float64"][name]))
-        if ours is None:
-            causes.append(
-                Cause("layer-missing", fact["layer"], evidence=f"the port never runs {name[12:]}")
-            )
-        elif ours.shape != expected.shape or np.abs(ours - expected).max() > bound:
-            found, text = _explained(layer, inputs[fact["layer"]], ours, expected, bound, before)
-            causes += found
-            if not found:
-                unexplained.append(Unexplained(fact["layer"], text))
-        before = fact["layer"]
-    causes += _after_the_last(facts[-1], truth, reference, segments)
+        bound = FLOAT64_FLOORS * float(np.max(floors[name]))
+        if in_float32:
+            bound = max(bound, SINGLE_RATIO * float(np.max(reference.floors["float32"][name])))
+        kernels = [w for w in fact["weights"] if not w.endswith("bias")]
+        if missing.intersection(kernels):
+            if not lost:
+                causes.append(_missing(fact, case, missing))
+            lost = True
+        elif set(kernels).intersection(ambiguous):
+            lost = True
+        elif ours is None:
+            evidence = f"the port never runs {fact['layer']}, or not after what it lies behind"
+            causes.append(Cause("layer-missing", fact["layer"], evidence=evidence))
+            lost = True
+        else:
+            lost = False
+            if ours.shape != expected.shape or np.abs(ours - expected).max() > bound:
+                found, text = _explained(layer, values, ours, expected, bound, before)
+                causes += found
+                if not found and missing.intersection(fact["weights"]):
+                    names = ", ".join(sorted(missing.intersection(fact["weights"])))
+                    evidence = f"the port has no parameter for {names}"
+                    causes.append(Cause("bias-missing", fact["layer"], evidence=evidence))
+                if not found:
+                    unexplained.append(Unexplained(fact["layer"], text))
+        if lost or ours is None or _differ(ours, expected, bound):
+            wrong.add(fact["layer"])
+        values, before = expected, fact["layer"]
+    if not lost:
+        found, left = _after_the_last(facts[-1], truth, reference, segments, in_float32)
+        causes += found
+        unexplained += left
+        wrong |= {"energies"} if found or left else set()
+    if gradients is not None and not in_float32:
+        order = [fact["layer"] for fact in facts]
+        found, left = _backward(order, wrong, backward, gradients)
+        causes += found
+        unexplained += left
     return causes, unexplained
+
+
+def _differ(ours: Array, expected: Array, bound: float) -> bool:
+    return ours.shape != expected.shape or float(np.abs(ours - expected).max()) > bound
+
+
+def _missing(fact: Mapping[str, Any], case: Case, missing: Set[str]) -> Cause:
+    names = [name for name in case.weights if name in missing]
+    shapes = ", ".join(f"{name} {case.weights[name].shape}" for name in names)
+    return Cause("layer-missing", fact["layer"], evidence=f"nothing in the port can hold {shapes}")
+
+
+def _backward(
+    order: Sequence[str], wrong: Set[str], backward: Trace, gradients: Trace
+) -> tuple[list[Cause], list[Unexplained]]:
+    """Segments that compute the reference's values and other gradients.
+
+    Args:
+        order: the layers' names.
+        wrong: layers, or "energies", whose own values are not the reference's; what comes back
+            through the segments before them differs for that reason.
+    """
+    causes: list[Cause] = []
+    unexplained: list[Unexplained] = []
+    for start, end in itertools.pairwise(["images", *order, "energies"]):
+        name = f"cotangents/{start}"
+        expected, ours = backward.arrays["float64"].get(name), gradients.array("float64", name)
+        if end in wrong or expected is None:
+            continue
+        bound = FLOAT64_FLOORS * float(np.max(backward.floors["float64"][name]))
+        where = f"from {'the images' if start == 'images' else start} to {end}"
+        if not np.abs(expected).max() > bound:
+            continue
+        if ours is None or not np.any(ours):
+            evidence = f"{end} has the reference's values, and no gradient comes back through it"
+            fix = f"no .detach(), .data, .item() or torch.no_grad() {where}"
+            causes.append(Cause("gradient-not-tracked", where, 1.0, 0.0, evidence, fix))
+        elif _differ(ours, expected, bound):
+            evidence = f"{end} has the reference's values, and another gradient comes back"
+            evidence += (
+                f": {_evidence(ours, expected)[len('fed with ') :]}{_multiple(ours, expected)}"
+            )
+            unexplained.append(Unexplained(where, evidence))
+    return causes, unexplained
+
+
+def _multiple(ours: Array, expected: Array) -> str:
+    """In words, if one is a multiple of the other."""
+    if ours.shape != expected.shape:
+        return ""
+    factor = float(np.vdot(expected, ours) / np.vdot(expected, expected))
+    close = np.abs(ours - factor * expected).max() <= 1e-12 * np.abs(ours).max()
+    return f"; it is {factor:.6g} times the reference's" if close else ""
 
 
 def _explained(
@@ -308,14 +401,14 @@ def _explained(
             other = next(
                 (getattr(r, field.name) for r in rules[1:] if getattr(r, field.name) != value), None
             )
-            causes.append(
-                _cause(field.name, value, expected_value, layer, before, relative, after / size)
-            )
-            if field.name == "padding":
-                causes[-1] = _padding_fix(causes[-1], layer, values)
-            if other is not None:
-                reading = f"{field.name} {other}"
-                causes[-1] = dataclasses.replace(causes[-1], reading=reading)
+            for part in BOTH.get(value, (value,)):
+                cause = _cause(
+                    field.name, part, expected_value, layer, before, relative, after / size
+                )
+                if field.name == "padding":
+                    cause = _padding_fix(cause, layer, values)
+                reading = "" if other is None else f"{field.name} {other}"
+                causes.append(dataclasses.replace(cause, reading=reading))
     return causes, ""
 
 
@@ -370,43 +463,53 @@ def _shown(value: Any) -> str:
 
 
 def _evidence(ours: Array, expected: Array) -> str:
+    return f"fed with the reference's values {_most(ours, expected)}"
+
+
+def _most(ours: Array, expected: Array) -> str:
     if ours.shape != expected.shape:
-        return f"its values have shape {ours.shape}, the reference's {expected.shape}"
+        return f"it has shape {ours.shape}, the reference's {expected.shape}"
     difference = np.abs(ours - expected)
     index = tuple(int(i) for i in np.unravel_index(int(difference.argmax()), difference.shape))
     return (
-        f"fed with the reference's values it differs most at {list(index)}: reference "
-        f"{expected[index]:.12g}, port {ours[index]:.12g}"
+        f"it differs most at {list(index)}: reference {expected[index]:.12g}, port "
+        f"{ours[index]:.12g}"
     )
 
 
 def _after_the_last(
-    fact: Mapping[str, Any], truth: Mapping[str, Array], reference: Trace, segments: Trace
-) -> Iterator[Cause]:
+    fact: Mapping[str, Any],
+    truth: Mapping[str, Array],
+    reference: Trace,
+    segments: Trace,
+    in_float32: bool,
+) -> tuple[list[Cause], list[Unexplained]]:
     """From the last layer's values, which are the reference's, to the energies."""
     energies, ours = truth["energies"], segments.array("float64", "energies")
     bound = FLOAT64_FLOORS * float(np.max(reference.floors["float64"]["energies"]))
-    if ours is None or ours.shape != energies.shape or np.abs(ours - energies).max() <= bound:
-        return
+    if in_float32:
+        bound = max(bound, SINGLE_RATIO * float(np.max(reference.floors["float32"]["energies"])))
+    if ours is None:
+        raised = segments.notes["raised"] or "it returns nothing"
+        return [], [Unexplained("model", f"after {fact['layer']}: {raised}")]
+    if not _differ(ours, energies, bound):
+        return [], []
+    left = [Unexplained("the energies", f"{_evidence(ours, energies)}; nothing reproduces it")]
+    if ours.shape != energies.shape:
+        return [], left
     before = float(np.abs(ours - energies).max())
     size = float(np.abs(energies).max()) or 1.0
     after = float(np.abs(ours + energies).max())
     if verified(before, after, bound):
-        yield Cause(
-            "energy-sign",
-            "the score",
-            before / size,
-            after / size,
-            "fed with the reference's values, the port returns the negative of its energies",
-        )
-        return
+        evidence = "fed with the reference's values, the port returns the negative of its energies"
+        return [Cause("energy-sign", "the score", before / size, after / size, evidence)], []
     values = truth[f"activations/{fact['layer']}"].reshape(len(energies), -1)
     if values.shape[1] != 1:
-        return
+        return [], left
     for name, function in ACTIVATIONS.items():
         after = float(np.abs(function(values[:, 0]) - ours).max())
         if name != fact["activation"] and verified(before, after, bound):
-            yield Cause(
+            cause = Cause(
                 "activation",
                 f"{fact['layer']}, its activation",
                 before / size,
@@ -414,27 +517,5 @@ def _after_the_last(
                 f"the energies are {name} of the score",
                 f"the activation of {fact['layer']} is {fact['activation']}, not {name}",
             )
-            return
-
-
-def _raised(error: PortFailed) -> tuple[list[Cause], list[Unexplained]]:
-    text = str(error)
-    if "cannot be matched" in text:
-        missing = [
-            line.split(" of the reference")[0].strip()
-            for line in text.splitlines()
-            if "of the reference: nothing in the port fits" in line
-        ]
-        if missing and all(name.split(" ")[0].endswith("/bias") for name in missing):
-            return [
-                Cause(
-                    "bias-missing",
-                    name.split("/")[0],
-                    evidence=f"the port has no parameter for {name}",
-                )
-                for name in missing
-            ], []
-        if missing:
-            evidence = f"nothing in the port can hold {', '.join(missing)}"
-            return [Cause("layer-missing", missing[0].split("/")[0], evidence=evidence)], []
-    return [], [Unexplained("model", text.splitlines()[0])]
+            return [cause], []
+    return [], left

@@ -28,10 +28,16 @@ SHAPE = (3, 6, 5, 1)
 NOISE, STEP_SIZE, GRADIENT_CLIP = 0.25, 10.0, 0.03
 CURVATURE = 0.02
 KEY = 41
+LIVELY, QUIET = 0.05, 5e-5
+"""Sizes of the two probes: gradients on both sides of the clip; and far below it, also in norm."""
+
 MOST_DEPARTURES = 4
 TABLED = 3  # departures up to which every rule is simulated once and kept
 BOUND = 64 * float(np.finfo(np.float64).eps) * STEPS
 """Relative; a rule is 20 operations a step, so correct simulations agree far below this."""
+
+BOUND32 = 64 * float(np.finfo(np.float32).eps) * STEPS
+"""The same for a port that computes in float32."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +48,9 @@ class Probe:
     m: np.ndarray
 
     @classmethod
-    def drawn(cls, key: int = KEY) -> Probe:
-        rng = generator(key, "probe")
-        return cls(0.05 * rng.standard_normal(SHAPE[1:]), rng.uniform(-2, 2, SHAPE[1:]))
+    def drawn(cls, size: float = LIVELY) -> Probe:
+        rng = generator(KEY, "probe")
+        return cls(size * rng.standard_normal(SHAPE[1:]), rng.uniform(-2, 2, SHAPE[1:]))
 
     def gradient(self, x: np.ndarray) -> np.ndarray:
         return np.asarray(self.c * np.cos(x - self.m) + 2 * CURVATURE * self.c * x)
@@ -63,13 +69,14 @@ def probe_case(low: float = -1.0, high: float = 1.0) -> Case:
 class Rule:
     """One way to write the step; the defaults are the published one."""
 
-    noise: str = "before"  # before, after, never, at the first step, the same every step
+    noise: str = "before"  # added before the gradient or after the update
+    draws: str = "each"  # at each step, only the first, once and the same at each, never
     noise_scale: str = "noise"
     first_clip: tuple[float, float] | None = (-1.0, 1.0)
-    point: str = "noisy"  # noisy, or the image before the noise
+    point: str = "noisy"  # noisy and clipped, noisy and unclipped, or the image before the noise
     reduction: str = "sum"
     sign: int = 1
-    accumulate: bool = False
+    accumulate: str = "never"  # over steps, before or after the gradient clip
     gradient_clip: str = "value"  # value, none, over or times B, by norm, by each image's norm
     step: str = "step_size"
     last_clip: tuple[float, float] | None = (-1.0, 1.0)
@@ -104,13 +111,14 @@ RANGES = {
 }
 
 OPTIONS: Mapping[str, Sequence[Any]] = {
-    "noise": ("before", "after", "never", "first", "same"),
+    "noise": ("before", "after"),
+    "draws": ("each", "first", "same", "never"),
     "noise_scale": tuple(SCALES),
     "first_clip": ((-1.0, 1.0), None, (0.0, 1.0)),
-    "point": ("noisy", "clean"),
+    "point": ("noisy", "unclipped", "clean"),
     "reduction": ("sum", "mean"),
     "sign": (1, -1),
-    "accumulate": (False, True),
+    "accumulate": ("never", "before the clip", "after the clip"),
     "gradient_clip": (
         "value",
         "none",
@@ -135,20 +143,26 @@ def simulate(rule: Rule, case: Case, probe: Probe) -> np.ndarray:
     scale, accumulated, z = SCALES[rule.noise_scale], np.zeros_like(x), np.zeros_like(x)
     states = []
     for step in range(case.sampler.steps):
-        if rule.noise in ("before", "after") or (rule.noise in ("first", "same") and step == 0):
+        if rule.draws == "each" or (rule.draws in ("first", "same") and step == 0):
             z = stream.normal(x.shape, "float32") * scale
+        added = z if rule.draws in ("each", "same") or (rule.draws == "first" and step == 0) else 0
         clean = x
-        if rule.noise in ("before", "same") or (rule.noise == "first" and step == 0):
-            x = x + z
+        if rule.noise == "before":
+            x = x + added
+        noisy = x
         x = _clipped(x, rule.first_clip)
-        g = probe.gradient(x if rule.point == "noisy" else clean) * rule.sign
+        point = {"noisy": x, "unclipped": noisy, "clean": clean}[rule.point]
+        g = probe.gradient(point) * rule.sign
         if rule.reduction == "mean":
             g = g / len(x)
-        if rule.accumulate:
+        if rule.accumulate != "never":
             g = accumulated = accumulated + g
-        x = x + SIZES[rule.step] * _gradient_clipped(g, rule.gradient_clip)
+        g = _gradient_clipped(g, rule.gradient_clip)
+        if rule.accumulate == "after the clip":
+            accumulated = g
+        x = x + SIZES[rule.step] * g
         if rule.noise == "after":
-            x = x + z
+            x = x + added
         x = _clipped(x, rule.last_clip)
         states.append(x)
     return np.stack(states)
@@ -186,32 +200,34 @@ def near(base: Rule, count: int) -> Iterator[Rule]:
             yield dataclasses.replace(base, **dict(zip(names, chosen, strict=True)))
 
 
-def find(samples: np.ndarray, case: Case, probe: Probe, base: Rule) -> list[Rule]:
-    """The rules that reproduce ``samples``, fewest departures from ``base`` first.
+def behaviour(rule: Rule) -> np.ndarray:
+    """What ``rule`` does on the lively probe and on the quiet one: both trajectories, flat."""
+    case = probe_case()
+    probes = (Probe.drawn(size) for size in (LIVELY, QUIET))
+    return np.concatenate([simulate(rule, case, probe).ravel() for probe in probes])
+
+
+def find(behaves: np.ndarray, base: Rule, bound: float = BOUND) -> list[Rule]:
+    """The rules that behave so, fewest departures from ``base`` first.
 
     After those with the fewest come other readings: rules with up to ``TABLED`` departures that
     behave alike and contain none of the first.
     """
-    size = float(np.abs(samples).max())
-    rules, states = _table(base)
-    close = np.abs(states - samples.ravel()).max(axis=1) <= BOUND * size
-    found = [rules[index] for index in np.flatnonzero(close)]
+    limit = bound * float(np.abs(behaves).max())
+    rules, known = _table(base)
+    found = [rules[n] for n in np.flatnonzero(np.abs(known - behaves).max(axis=1) <= limit)]
     for count in range(TABLED + 1, MOST_DEPARTURES + 1):
         if not found:
-            found = [
-                rule
-                for rule in near(base, count)
-                if np.abs(simulate(rule, case, probe) - samples).max() <= BOUND * size
-            ]
+            candidates = near(base, count)
+            found = [r for r in candidates if np.abs(behaviour(r) - behaves).max() <= limit]
     return _readings(found, base)
 
 
 @functools.cache
 def _table(base: Rule) -> tuple[list[Rule], np.ndarray]:
-    """Every rule with few departures from ``base``, and its trajectory on the probe, flat."""
-    case, probe = probe_case(), Probe.drawn()
+    """Every rule with few departures from ``base``, and its behaviour."""
     rules = [rule for count in range(TABLED + 1) for rule in near(base, count)]
-    return rules, np.stack([simulate(rule, case, probe).ravel() for rule in rules])
+    return rules, np.stack([behaviour(rule) for rule in rules])
 
 
 def _readings(found: Sequence[Rule], base: Rule) -> list[Rule]:
@@ -230,27 +246,28 @@ def _changes(rule: Rule, base: Rule) -> set[tuple[str, Any]]:
 
 FAULTS: Mapping[tuple[str, Any], str] = {
     ("noise", "after"): "noise-after-update",
-    ("noise", "never"): "noise-missing",
-    ("noise", "first"): "noise-missing",
-    ("noise", "same"): "noise-reused",
+    ("draws", "never"): "noise-missing",
+    ("draws", "first"): "noise-missing",
+    ("draws", "same"): "noise-reused",
     ("first_clip", None): "clip-missing",
     ("last_clip", None): "clip-missing",
     ("first_clip", (0.0, 1.0)): "clip-range",
     ("last_clip", (0.0, 1.0)): "clip-range",
-    ("point", "clean"): "gradient-point",
     ("reduction", "mean"): "gradient-mean",
     ("sign", -1): "update-sign",
-    ("accumulate", True): "gradient-accumulated",
     ("gradient_clip", "none"): "gradient-clip-missing",
     **{("gradient_clip", how): "gradient-clip-range" for how in RANGES},
 }
 BY_FIELD = {
+    "point": "gradient-point",
+    "accumulate": "gradient-accumulated",
     "noise_scale": "noise-scale",
     "gradient_clip": "gradient-clip-norm",
     "step": "step-size",
 }
 PLACES = {
     "noise": "the noise",
+    "draws": "the noise",
     "noise_scale": "the noise",
     "first_clip": "the clip after the noise",
     "point": "the gradient",
@@ -276,9 +293,14 @@ def explain_sampler(reference: Trace, port: Trace) -> tuple[list[Cause], list[Un
         if cause is not None:
             return [cause], []
         return [], [Unexplained("generate_samples", f"on the probe energy it raises {raised}")]
-    truth, ours = reference.arrays["float64"]["last"], port.arrays["float64"]["last"]
-    case, probe = probe_case(), Probe.drawn()
     causes: list[Cause] = []
+    bound = BOUND
+    if port.notes.get("not_float64"):
+        operations = ", ".join(port.notes["not_float64"])
+        evidence = f"in a float64 run it computes in float32 at {operations}"
+        causes.append(Cause("dtype", "generate_samples", evidence=evidence))
+        bound = BOUND32
+    truth, ours = reference.arrays["float64"]["last"], port.arrays["float64"]["last"]
     trajectory = port.array("float64", "samples")
     if trajectory is not None and _aliased(trajectory, ours):
         causes.append(
@@ -294,62 +316,93 @@ def explain_sampler(reference: Trace, port: Trace) -> tuple[list[Cause], list[Un
     if ours.shape != truth.shape:
         evidence = f"its samples have shape {ours.shape[1:]}, the reference's {truth.shape[1:]}"
         return causes, [Unexplained("generate_samples", evidence)]
-    before = _relative(ours, truth)
-    if before <= BOUND:
+    expected, behaves = _behaved(reference), _behaved(port)
+    before = _relative(behaves, expected)
+    if before <= bound:
         return causes, []
-    rules = find(truth, case, probe, Rule())
+    rules = find(expected, Rule())
     if not rules:
         evidence = "the reference's own step is none of the rules that are known"
         return causes, [Unexplained("generate_samples", evidence)]
-    found = find(ours, case, probe, rules[0])
+    when = _when(ours, truth, bound)
+    found = find(behaves, rules[0], bound)
     if not found:
-        step = int(np.argmax(np.abs(ours - truth).reshape(len(truth), -1).max(axis=1) > BOUND))
         evidence = (
-            f"on the probe energy it first differs at step {step}, by {before:.2g} of the largest "
-            f"element, and no rule with up to {MOST_DEPARTURES} departures does the same"
+            f"on the probe energy it is otherwise {when}, by {before:.2g} of the largest element, "
+            f"and no rule with up to {MOST_DEPARTURES} departures does the same"
         )
         return causes, [Unexplained("generate_samples", evidence)]
     rule = found[0]
-    after = _relative(ours, simulate(rule, case, probe))
-    if not verified(before, after, BOUND):
+    after = _relative(behaves, behaviour(rule))
+    if not verified(before, after, bound):
         return causes, [Unexplained("generate_samples", "a rule was found and did not hold")]
-    drew = any(draw.family == "normal" for draw in port.draws)
-    others = [(_words(r, rules[0]), _ids(r, rules[0], drew)) for r in found[1:4]]
+    drawn = _Drawn.of(reference, port)
+    others = [(_words(r, rules[0]), _all_ids(r, rules[0], drawn)) for r in found[1:4]]
     for name in departures(rule, rules[0]):
-        causes.append(_cause(name, rule, rules[0], others, drew, before, after))
+        value, own = getattr(rule, name), getattr(rules[0], name)
+        for id_ in _ids(name, value, drawn):
+            causes.append(
+                Cause(
+                    id_,
+                    f"generate_samples, {PLACES[name]}",
+                    before,
+                    after,
+                    f"{name.replace('_', ' ')}: {_shown(value)}, the reference's {_shown(own)}; "
+                    f"with this, a simulation of the step on the probe energy reproduces the port, "
+                    f"which is otherwise {when}",
+                    reading="; or ".join(words for words, _ in others),
+                    reading_ids=tuple(ids for _, ids in others),
+                )
+            )
     return causes, []
 
 
-def _cause(
-    name: str,
-    rule: Rule,
-    base: Rule,
-    others: Sequence[tuple[str, tuple[str, ...]]],
-    drew: bool,
-    before: float,
-    after: float,
-) -> Cause:
-    value, expected = getattr(rule, name), getattr(base, name)
-    return Cause(
-        _id(name, value, drew),
-        f"generate_samples, {PLACES[name]}",
-        before,
-        after,
-        f"{name.replace('_', ' ')} is {_shown(value)}, the reference's {_shown(expected)}; with "
-        "this, a simulation of the step on the probe energy reproduces the port",
-        reading="; or ".join(words for words, _ in others),
-        reading_ids=tuple(ids for _, ids in others),
+def _behaved(trace: Trace) -> np.ndarray:
+    arrays = trace.arrays["float64"]
+    return np.concatenate([arrays["last"].ravel(), arrays["quiet"].ravel()])
+
+
+def _when(ours: np.ndarray, truth: np.ndarray, bound: float) -> str:
+    """From which step on two trajectories differ, in words."""
+    differences = np.abs(ours - truth).reshape(len(truth), -1).max(axis=1)
+    wrong = differences > bound * np.abs(truth).max()
+    return f"from step {int(np.argmax(wrong))} on" if wrong.any() else "where gradients are small"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Drawn:
+    """What a port draws whose samples have no noise.
+
+    Attributes:
+        any: it draws.
+        less: less often than the reference.
+        later: after the network was evaluated, where the reference draws before.
+    """
+
+    any: bool
+    less: bool
+    later: bool
+
+    @classmethod
+    def of(cls, reference: Trace, port: Trace) -> _Drawn:
+        expected, ours = (
+            [draw.position for draw in trace.draws if draw.family == "normal"]
+            for trace in (reference, port)
+        )
+        return cls(bool(ours), len(ours) < len(expected), ours[:1] > expected[:1])
+
+
+def _ids(name: str, value: Any, drawn: _Drawn) -> tuple[str, ...]:
+    if (name, value) == ("draws", "never") and drawn.any:
+        also = ("noise-missing",) * drawn.less + ("noise-after-update",) * drawn.later
+        return ("noise-discarded", *also)
+    return (FAULTS.get((name, value)) or BY_FIELD[name],)
+
+
+def _all_ids(rule: Rule, base: Rule, drawn: _Drawn) -> tuple[str, ...]:
+    return tuple(
+        id_ for name in departures(rule, base) for id_ in _ids(name, getattr(rule, name), drawn)
     )
-
-
-def _id(name: str, value: Any, drew: bool) -> str:
-    if value == "never" and drew:
-        return "noise-discarded"
-    return FAULTS.get((name, value)) or BY_FIELD.get(name) or "gradient-point"
-
-
-def _ids(rule: Rule, base: Rule, drew: bool) -> tuple[str, ...]:
-    return tuple(_id(name, getattr(rule, name), drew) for name in departures(rule, base))
 
 
 def _words(rule: Rule, base: Rule) -> str:

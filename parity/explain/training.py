@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from parity.cases import Case
+from parity.cases import Case, TrainingCall
 from parity.explain.causes import Cause, Unexplained
 from parity.randomness import generator
 from parity.traces import Trace
 
 Array = np.ndarray
+Evaluation = tuple[Array, bool]
+"""The images (B, H, W, C) of an evaluation of the probe, and whether they required gradients."""
 
 WEIGHT = "probe/c"
 """The name of the probe's weights, as Keras has it: of the model, then of the variable."""
@@ -69,6 +71,7 @@ class Step:
         losses: what ``train_step`` returned.
         buffer, buffer_after: images (N, H, W, C), None without a buffer.
         t: how many steps the optimizer has taken with this one.
+        tracked: the loss's images required gradients, so that the loss goes back through sampling.
     """
 
     real: Array
@@ -82,6 +85,7 @@ class Step:
     buffer: Array | None
     buffer_after: Array | None
     t: int
+    tracked: bool
 
     @property
     def images(self) -> Array:
@@ -112,8 +116,6 @@ def probe_case(
     limits: tuple[float, float] = (-1.0, 1.0),
 ) -> Case:
     """A case that trains the probe; half of its pixels lie exactly on the limits."""
-    from parity.cases import TrainingCall
-
     rng = generator(11, "training probe case")
     probe = TrainingProbe.drawn(image_shape)
 
@@ -179,6 +181,7 @@ def run_of(case: Case, trace: Trace) -> Run:
                 arrays.get(f"buffer/{number}"),
                 arrays.get(f"buffer/{number + 1}"),
                 case.training.iterations + number + 1,
+                bool(arrays.get(f"tracked/step {number}", np.array(0.0))),
             )
         )
     return Run(
@@ -523,6 +526,9 @@ def _losses(runs: Sequence[tuple[Run, Run]]) -> Iterator[Cause | Unexplained]:
     if base is None:
         yield from _numbers("losses", [(a.losses, b.losses) for _, a, b in _steps(runs)])
         return
+    if any(step.tracked for _, port in runs for step in port.steps):
+        evidence = "the loss's images require gradients, so that it goes back through sampling"
+        yield Cause("state-not-detached", "train_step", evidence=evidence)
     before = _residual(base, ours, alpha)
     if before <= BOUND:
         return
@@ -583,7 +589,8 @@ def _residual(
             if step.gradient is None:
                 return np.inf
             earlier = step.gradient
-            worst = max(worst, _apart(gradient, step.gradient))
+            if not step.tracked:
+                worst = max(worst, _apart(gradient, step.gradient))
             mine = loss.named()
             size = max(abs(value) for value in mine.values())
             for name, value in step.losses.items():

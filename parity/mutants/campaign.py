@@ -33,6 +33,9 @@ from parity.workers import DEFAULT_TIMEOUT, ENVIRONMENT
 
 Tell = Callable[[str, int, int], None]
 Combination = tuple[Mutant, ...]
+LEAST_NAMED = 0.98
+"""Of the faults in triples; single faults and pairs are all to be named."""
+
 CLAIMS = {1: "single faults", 2: "pairs of faults", 3: "triples of faults"}
 
 
@@ -70,6 +73,19 @@ class Campaign:
     def bad(self) -> list[Judged]:
         """Survivors, and those that are misnamed."""
         return [j for j in self.judged if not j.good]
+
+    @property
+    def good(self) -> bool:
+        """Nothing survives; none is misnamed of up to two faults, and 2 in 100 of more."""
+        if any(len(j.mutants) <= 2 or j.wrong or not j.caught for j in self.bad if j.visible):
+            return False
+        return all(j.good for j in self.equivalent) and self.named_share(3) >= LEAST_NAMED
+
+    def named_share(self, size: int) -> float:
+        """Which part of the faults that can show in combinations of ``size`` is named."""
+        judged = self.of_size(size)
+        faults = sum(len(set(j.faults)) for j in judged)
+        return 1.0 - sum(len(j.missed) for j in judged) / faults if faults else 1.0
 
 
 def mutants_of(pair: str) -> tuple[tuple[Mutant, ...], tuple[Set[str], ...]]:

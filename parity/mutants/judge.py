@@ -61,6 +61,22 @@ class Judged:
     def named(self) -> bool:
         return not self.missed and not self.wrong
 
+    def to_dict(self) -> dict[str, Any]:
+        """For a report: ``id`` is all names, and what else there is to know."""
+        return {
+            "id": " + ".join(self.mutants),
+            "faults": list(self.faults),
+            "caught": self.caught,
+            "named": self.named,
+            "visible": list(self.visible),
+            "red": list(self.red),
+            "found": list(self.found),
+            "missed": list(self.missed),
+            "wrong": list(self.wrong),
+            "unexplained": list(self.unexplained),
+            "seconds": round(self.seconds, 3),
+        }
+
     @property
     def good(self) -> bool:
         """As it should be: caught and named, or green if it is the reference's program."""
@@ -90,7 +106,7 @@ def judge(
     finally:
         session.port_answers = None
     visible = next((mask for mask, digest in masks if digest in (None, answers)), tuple(mutants))
-    missed, wrong = compare(visible, explanation)
+    missed, wrong = compare(visible, mutants, explanation)
     return Judged(
         mutants=names_of(mutants),
         faults=tuple(mutant.fault for mutant in mutants),
@@ -110,14 +126,14 @@ def names_of(mutants: Sequence[Mutant]) -> tuple[str, ...]:
 
 
 def compare(
-    mutants: Sequence[Mutant], explanation: Explanation
+    visible: Sequence[Mutant], mutants: Sequence[Mutant], explanation: Explanation
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(faults of the mutants that are not named, ids that are named and are not there).
+    """(faults that are visible and not named, ids that are named and are not there).
 
     Where rules that behave alike give several readings, the one nearest to the mutants counts.
     """
-    expected = {mutant.fault for mutant in mutants}
-    allowed = expected | {id_ for mutant in mutants for id_ in mutant.follows}
+    expected = {mutant.fault for mutant in visible}
+    allowed = {id_ for mutant in mutants for id_ in (mutant.fault, *mutant.follows)}
     best = min(readings(explanation), key=lambda ids: (len(expected - ids), len(ids - allowed)))
     return tuple(sorted(expected - best)), tuple(sorted(best - allowed))
 

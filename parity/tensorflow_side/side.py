@@ -131,12 +131,12 @@ class TensorFlowRunner(SideRunner):
         return ProbeModel()
 
     def training_probe(
-        self, probe: explained.TrainingProbe, evaluated: list[np.ndarray]
+        self, probe: explained.TrainingProbe, evaluated: list[explained.Evaluation]
     ) -> keras.Model:
         m, side = tf.constant(probe.m), self.side
 
         def keep(x: tf.Tensor) -> None:
-            evaluated.append(self.canonical_images(x.numpy()))
+            evaluated.append((self.canonical_images(x.numpy()), False))
 
         class TrainingProbeModel(keras.Model):  # type: ignore[misc]
             def __init__(self) -> None:

@@ -49,7 +49,7 @@ class Anchors:
             self._layers[_storage(result)] = next(iter(found.values()))
             self._derived.append(result)
             return []
-        names = [self._record(layer, storage) for storage, layer in found.items()]
+        names = list(dict.fromkeys(self._record(layer, s) for s, layer in found.items()))
         for name in names:
             self.counts[name] = self.counts.get(name, 0) + 1
         return names

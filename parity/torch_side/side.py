@@ -123,10 +123,10 @@ class TorchRunner(SideRunner):
         return ProbeModel(c, m, self.side.energy_sign, evaluations)
 
     def training_probe(
-        self, probe: explained.TrainingProbe, evaluated: list[np.ndarray]
+        self, probe: explained.TrainingProbe, evaluated: list[explained.Evaluation]
     ) -> nn.Module:
         def keep(x: Tensor) -> None:
-            evaluated.append(self.canonical_images(to_numpy(x)))
+            evaluated.append((self.canonical_images(to_numpy(x)), x.requires_grad))
 
         return TrainingProbeModel(probe, self.side, keep)
 
@@ -226,22 +226,29 @@ class TorchRunner(SideRunner):
     def state(self, case: Case) -> list[dict[str, str]]:
         """What ``generate_samples`` leaves behind (``parity.torch_side.state``)."""
         with self.ready(case, "float32", {}) as model:
-
-            def call(images: Tensor, steps: int, every_step: bool) -> Any:
-                return self.call_sampler(model, case, images, steps, every_step)
-
             try:
-                return findings(
-                    case,
-                    self.tensor(case.images),
-                    model,
-                    call,
-                    self.side.layout,
-                    every_step=self.sampler_entry.supports("return_every_step"),
-                    caller_modes=self.torch_side.caller_modes,
-                )
+                return self._left_behind(model, case)
             finally:
                 self._models.clear()  # whatever the port did to this model stays with it
+
+    def probing_state(self, case: Case) -> list[dict[str, str]]:
+        with self.precision("float32"):
+            model = self.probe_model(Probe.drawn(), []).to(torch.float32)
+            return self._left_behind(model, case)
+
+    def _left_behind(self, model: nn.Module, case: Case) -> list[dict[str, str]]:
+        def call(images: Tensor, steps: int, every_step: bool) -> Any:
+            return self.call_sampler(model, case, images, steps, every_step)
+
+        return findings(
+            case,
+            self.tensor(case.images),
+            model,
+            call,
+            self.side.layout,
+            every_step=self.sampler_entry.supports("return_every_step"),
+            caller_modes=self.torch_side.caller_modes,
+        )
 
     def environment(self) -> dict[str, str]:
         return {
@@ -262,10 +269,15 @@ class TorchRunner(SideRunner):
 class ProbeModel(nn.Module):
     """The probe energy; has one parameter, for samplers that look for a device or freeze them."""
 
+    c: Tensor
+    m: Tensor
+
     def __init__(self, c: Tensor, m: Tensor, sign: int, evaluations: list[dict[str, bool]]) -> None:
         super().__init__()
         self.one = nn.Parameter(torch.ones((), dtype=c.dtype))
-        self.c, self.m, self.sign, self.evaluations = c, m, sign, evaluations
+        self.register_buffer("c", c)
+        self.register_buffer("m", m)
+        self.sign, self.evaluations = sign, evaluations
 
     def forward(self, x: Tensor) -> Tensor:
         self.evaluations.append(
