@@ -111,16 +111,15 @@ class Session:
 
     @contextlib.contextmanager
     def with_port(self, spec: str) -> Iterator[Session]:
-        """This session with another port, the reference kept warm."""
-        before = self.port, self.port_about, self._port_arguments
-        self._port_arguments = {**self._port_arguments, "spec": spec}
+        """This session with another port; both sides' processes stay warm."""
+        before = self._port_arguments
+        self._port_arguments = {**before, "spec": spec}
         try:
-            self._restart_port()
+            self._reopen_port()
             yield self
         finally:
-            if self.port is not None and self.port is not before[0]:
-                self.port.close()
-            self.port, self.port_about, self._port_arguments = before
+            self._port_arguments = before
+            self._reopen_port()
 
     @contextlib.contextmanager
     def with_overlay(self, folder: Path) -> Iterator[Session]:
@@ -275,6 +274,13 @@ class Session:
         if self.port_answers is not None:
             data = answer if isinstance(answer, bytes) else repr(answer).encode()
             self.port_answers.append(hashlib.sha256(data).hexdigest())
+
+    def _reopen_port(self) -> None:
+        if isinstance(self.port, Worker) and self.port.alive:
+            spec = self._port_arguments["spec"]
+            self.port_about = self.port.ask("open", pair=self.pair_spec, role="port", spec=spec)
+        else:
+            self._restart_port()
 
     def _restart_port(self) -> None:
         """A port that died or hung is started afresh for the next question."""

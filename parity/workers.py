@@ -77,6 +77,11 @@ class Worker:
         self._pending = "start"
         self.receive()
 
+    @property
+    def alive(self) -> bool:
+        """Whether it can still be asked."""
+        return self._dead is None
+
     def ask(self, method: str, **arguments: Any) -> Any:
         """Send a request and wait for its answer."""
         self.send(method, **arguments)

@@ -181,14 +181,16 @@ def refit(layer: Layer, values: Array, ours: Array, bound: float) -> list[Segmen
     """The rules with the fewest departures from the reference's that equal ``ours``."""
     choices = options(layer, values.shape[1:3])
     for count in range(min(MOST_DEPARTURES, len(choices)) + 1):
-        found = []
-        for rule in _near(layer.own, choices, count):
-            y = compute(rule, layer, values)
-            if y is not None and y.shape == ours.shape and np.abs(y - ours).max() <= bound:
-                found.append(rule)
-        if found:
+        rules = _near(layer.own, choices, count)
+        on_one = [rule for rule in rules if _fits(rule, layer, values[:1], ours[:1], bound)]
+        if found := [rule for rule in on_one if _fits(rule, layer, values, ours, bound)]:
             return found
     return []
+
+
+def _fits(rule: Segment, layer: Layer, values: Array, ours: Array, bound: float) -> bool:
+    y = compute(rule, layer, values)
+    return y is not None and not _differ(ours, y, bound)
 
 
 def _near(own: Segment, choices: Mapping[str, Sequence[Any]], count: int) -> Iterator[Segment]:

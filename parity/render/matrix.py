@@ -61,8 +61,8 @@ def counts(campaign: Campaign) -> Iterator[str]:
         )
     if campaign.conflicts:
         yield f"{len(campaign.conflicts)} combinations edit the same text: no port can have both"
-    for judged in campaign.equivalent:
-        yield f"the reference's program, and green: {' + '.join(judged.mutants)}"
+    for same in campaign.equivalent:
+        yield f"the reference's program, and green: {' + '.join(same.mutants)}"
 
 
 def problems(campaign: Campaign) -> Iterator[str]:

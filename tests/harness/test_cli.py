@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import jsonschema
 import pytest
 
-from tests.harness.edits import EDITS, ROOT, write_port
+from tests.harness.ports import ROOT, write_port
 
 SCHEMA = json.loads((ROOT / "docs" / "report.schema.json").read_text())
 ONE_CHECK = ("--only", "preprocessing")
 
 
 def parity(
-    *arguments: str, cwd: Path = ROOT, timeout: float = 300
+    *arguments: str,
+    cwd: Path = ROOT,
+    timeout: float = 300,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
     command = [sys.executable, "-m", "parity", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, **(environment or {})},
+    )
 
 
 def write_side(folder: Path, text: str, name: str = "port.py") -> str:
@@ -64,8 +76,7 @@ def test_the_schema_test_can_fail() -> None:
 
 
 def test_a_wrong_port_exits_1_and_says_where_how_much_and_how_to_reproduce(tmp_path: Path) -> None:
-    edit = next(edit for edit in EDITS if edit.name == "energies averaged before the gradient")
-    spec = str(write_port(edit, tmp_path))
+    spec = write_port(["energies averaged before the gradient"], tmp_path)
     path = tmp_path / "report.json"
     run = parity("check", "--port", spec, "--only", "samples_teacher_forced", "--json", str(path))
     assert run.returncode == 1

@@ -12,21 +12,12 @@ import pytest
 from parity.explain.causes import Cause, Explanation, verified
 from parity.explain.explain import explain
 from parity.explain.network import ACTIVATIONS, Layer, Segment, compute, refit
-from parity.explain.sampler import (
-    OPTIONS,
-    Probe,
-    Rule,
-    departures,
-    find,
-    near,
-    probe_case,
-    simulate,
-)
+from parity.explain.sampler import OPTIONS, Rule, behaviour, departures, find, near
+from parity.mutants.judge import LEAN
 from parity.runner import run_checks
 from parity.session import Session
-from tests.harness.edits import EDITS, write_port
+from tests.harness.ports import write_port
 from tests.harness.test_cli import SCHEMA, parity
-from tests.harness.test_edits import FEW
 
 SAMPLES = "samples_teacher_forced"
 CHECKS = ("energies", "activations", "samples_teacher_forced", "state_restored")
@@ -107,7 +98,7 @@ def explained(session: Session, tmp_path: Path, text: str) -> Explanation:
     path = tmp_path / "port.py"
     path.write_text(HEAD + text)
     with session.with_port(str(path)):
-        return explain(session, run_checks(session, FEW, only=CHECKS))
+        return explain(session, run_checks(session, LEAN, only=CHECKS))
 
 
 def named(explanation: Explanation) -> set[tuple[str, str]]:
@@ -212,12 +203,11 @@ def test_the_network_and_the_sampler_are_told_apart(
 def test_traps_of_the_notes_on_the_command_line(
     tmp_path: Path, trap: str, check: str, id_: str, mend: str
 ) -> None:
-    edit = next(e for e in EDITS if e.name == trap)
     path = tmp_path / "out.json"
     ran = parity(
         "explain",
         "--port",
-        str(write_port(edit, tmp_path)),
+        write_port([trap], tmp_path),
         "--only",
         check,
         "--json",
@@ -249,38 +239,31 @@ def test_a_cause_must_be_in_the_catalogue_and_must_mend() -> None:
 
 @pytest.mark.parametrize("field", OPTIONS)
 def test_every_option_of_a_samplers_rule_is_found_again(field: str) -> None:
-    """The probe tells every single departure from the published rule."""
-    case, probe = probe_case(), Probe.drawn()
+    """The probes tell every single departure from the published rule."""
     for option in OPTIONS[field]:
         rule = Rule(**{field: option})
-        found = find(simulate(rule, case, probe), case, probe, Rule())
-        assert rule in found
-        assert all(len(departures(f, Rule())) <= len(departures(rule, Rule())) for f in found)
+        found = find(behaviour(rule), Rule())
+        assert found[0] == rule
+        assert all(len(departures(f, Rule())) >= len(departures(rule, Rule())) for f in found)
 
 
-def test_rules_that_are_the_same_program_are_not_told_apart() -> None:
-    """The mean, undone by step * B, differs from the sum only where the gradient clip binds."""
-    case, probe = probe_case(), Probe.drawn()
-    negated = simulate(Rule(sign=-1), case, probe)
-    assert find(negated, case, probe, Rule(sign=-1)) == [Rule(sign=-1)]
-    assert not np.array_equal(negated, simulate(Rule(), case, probe))
-    undone = simulate(Rule(reduction="mean", step="step_size * B"), case, probe)
-    assert not np.allclose(undone, simulate(Rule(), case, probe))
-    free = Rule(gradient_clip="none")
-    same = Rule(gradient_clip="none", reduction="mean", step="step_size * B")
-    np.testing.assert_allclose(simulate(free, case, probe), simulate(same, case, probe), rtol=1e-12)
+def test_rules_that_are_the_same_program_are_both_read() -> None:
+    """The mean, undone by step * B, is a gradient clip of B times the value."""
+    undone = Rule(reduction="mean", step="step_size * B")
+    found = find(behaviour(undone), Rule())
+    assert found[0] == Rule(gradient_clip="value * B")
+    assert undone in found
 
 
 def test_pairs_of_a_samplers_faults_are_reproduced_by_some_rule() -> None:
     """A sample of all pairs: what is found behaves alike and has no more departures."""
-    case, probe = probe_case(), Probe.drawn()
     rules = list(near(Rule(), 2))
     for rule in rules[:: len(rules) // 40]:
-        samples = simulate(rule, case, probe)
-        found = find(samples, case, probe, Rule())
+        behaves = behaviour(rule)
+        found = find(behaves, Rule())
         assert found, rule
         assert len(departures(found[0], Rule())) <= 2
-        np.testing.assert_allclose(simulate(found[0], case, probe), samples, atol=1e-12)
+        np.testing.assert_allclose(behaviour(found[0]), behaves, atol=1e-12)
 
 
 @pytest.mark.parametrize("activation", [n for n in ACTIVATIONS if n != "swish"])

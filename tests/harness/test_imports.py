@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.harness.edits import ROOT
+from tests.harness.ports import ROOT
 
 LIGHT = """
 import sys
