@@ -17,6 +17,11 @@ ZERO_BIAS = (
     '            zeros = {"bias": conv.weight.new_zeros(conv.out_channels)}\n'
     "            x = torch.func.functional_call(conv, zeros, (x,))\n"
 )
+FLIPPED = (
+    f"conv = {CONV_CALL}\n"
+    '            flipped = {"weight": conv.weight.flip(2, 3)}\n'
+    "            x = torch.func.functional_call(conv, flipped, (x,))\n"
+)
 PAD = "F.pad(x, (left, right, top, bottom))"
 NOISE = "            images = images + torch.randn_like(images) * noise\n"
 NOISE_CLIP = NOISE + "            images = images.clamp(-1.0, 1.0)\n"
@@ -365,13 +370,7 @@ MUTANTS = (
         "kernels flipped",
         "kernel-flip",
         MODEL,
-        (
-            (
-                "super().forward(F.pad(x, (left, right, top, bottom)))",
-                "F.conv2d(F.pad(x, (left, right, top, bottom)), "
-                "self.weight.flip(2, 3), self.bias, self.stride)",
-            ),
-        ),
+        ((CONV, FLIPPED),),
         NETWORK,
     ),
     Mutant(

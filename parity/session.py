@@ -129,12 +129,13 @@ class Session:
         """
         if not isinstance(self.port, Worker):
             raise BadCall("a port in this process cannot be overlaid")
-        before, self._overlay = self._overlay, folder
+        self._overlay = folder
         try:
-            self.port_about = self.port.ask("overlay", folder=str(folder))
+            self._lay_over(folder)
             yield self
         finally:
-            self._overlay = before
+            self._overlay = None
+            self._lay_over(None)
 
     def has(self, entry: str) -> bool:
         """Whether both sides declare ``entry``."""
@@ -274,6 +275,12 @@ class Session:
         if self.port_answers is not None:
             data = answer if isinstance(answer, bytes) else repr(answer).encode()
             self.port_answers.append(hashlib.sha256(data).hexdigest())
+
+    def _lay_over(self, folder: Path | None) -> None:
+        if not (isinstance(self.port, Worker) and self.port.alive):
+            self._restart_port()
+            return
+        self.port_about = self.port.ask("overlay", folder=None if folder is None else str(folder))
 
     def _reopen_port(self) -> None:
         if isinstance(self.port, Worker) and self.port.alive:

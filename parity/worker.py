@@ -43,21 +43,30 @@ def serve(channel: Any) -> None:
             channel.send(("ok", value))
 
 
-def _overlay(folder: str, overlaid: list[str]) -> None:
+def _overlay(folder: str | None, overlaid: list[str]) -> None:
     """Let the packages in ``folder`` be imported in place of others of their names.
 
     Args:
+        folder: None for none.
         overlaid: the folder before, and after.
     """
-    for before in overlaid:
-        sys.path.remove(before)
-    packages = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
-    overlaid[:] = [folder]
-    sys.path.insert(0, folder)
+    folders = [folder] if folder is not None else []
+    packages = {
+        entry.name for path in (*overlaid, *folders) for entry in _entries(path) if entry.is_dir()
+    }
+    for path in overlaid:
+        sys.path.remove(path)
+    overlaid[:] = folders
+    sys.path[:0] = folders
     sys.path_importer_cache.clear()
     for name in list(sys.modules):
         if name.partition(".")[0] in packages:
             del sys.modules[name]
+
+
+def _entries(path: str) -> list[os.DirEntry[str]]:
+    with os.scandir(path) as entries:
+        return list(entries)
 
 
 def describe_error(error: BaseException) -> dict[str, str]:

@@ -130,7 +130,7 @@ def test_a_mutant_that_does_not_fit_its_port_is_refused_by_name(tmp_path: Path) 
         write([lost], ROOT, tmp_path)
     with pytest.raises(BadCall, match="fault 'no-such-fault' is not in the catalogue"):
         dataclasses.replace(lost, fault="no-such-fault")
-    with pytest.raises(BadCall, match="must be 'package/module.py'"):
+    with pytest.raises(BadCall, match=r"must be 'package/module\.py'"):
         dataclasses.replace(lost, file="langevin.py")
 
 
@@ -173,7 +173,7 @@ def test_the_command_judges_and_reports(tmp_path: Path) -> None:
     jsonschema.validate(written, SCHEMA)
     first = written["mutants"][0]
     assert (first["id"], first["faults"]) == ("padding 1 everywhere", ["padding-same"])
-    assert first["caught"] and first["named"]
+    assert (first["caught"], first["named"]) == (True, True)
     assert "| padding 1 everywhere | `padding-same` | x |" in page.read_text()
     ran = parity("mutants", "few:bad", "--depth", "1", environment=environment)
     assert ran.returncode == 1
