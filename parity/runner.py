@@ -11,12 +11,12 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import hypothesis
 from hypothesis.strategies import SearchStrategy
 
 from parity import specs, strategies
 from parity.cases import Case, SamplerCall
 from parity.checks import distributions, network, preprocessing, sampler, state, training
+from parity.drawing import drawn
 from parity.errors import BadCall
 from parity.outcome import CheckResult, Outcome, pool
 from parity.profiles import Profile
@@ -125,21 +125,21 @@ def _properties(session: Session, profile: Profile, seed: int) -> list[Property]
     pool_of = strategies.architectures(session, profile.architectures, seed)
 
     def networks() -> Iterator[list[Outcome]]:
-        drawn = strategies.networks(session, pool_of)
-        for recipe in drawn_recipes(drawn, profile.networks, seed, _trained(session)):
+        among = strategies.networks(session, pool_of)
+        for recipe in drawn_recipes(among, profile.networks, seed, _trained(session)):
             yield network.check_network(session, make_case(session, recipe))
 
     def batches() -> Iterator[list[Outcome]]:
-        drawn = strategies.networks(session, pool_of).filter(lambda recipe: recipe.batch > 1)
-        for recipe in drawn_recipes(drawn, profile.batches, seed + 1):
+        among = strategies.networks(session, pool_of).filter(lambda recipe: recipe.batch > 1)
+        for recipe in drawn_recipes(among, profile.batches, seed + 1):
             yield network.check_batch_independence(session, make_case(session, recipe))
 
     def trajectories() -> Iterator[list[Outcome]]:
         calls = strategies.sampler_calls(session, max_steps=profile.max_steps)
-        drawn = strategies.networks(session, pool_of, max_batch=4, sampler=calls)
+        among = strategies.networks(session, pool_of, max_batch=4, sampler=calls)
         fixed = _published_trajectories(session, profile.published_steps)
         for number, recipe in enumerate(
-            drawn_recipes(drawn, profile.trajectories, seed + 2, fixed)
+            drawn_recipes(among, profile.trajectories, seed + 2, fixed)
         ):
             case = make_case(session, recipe)
             yield sampler.check_sampler(session, case, twice=number == 0)
@@ -159,16 +159,16 @@ def _properties(session: Session, profile: Profile, seed: int) -> list[Property]
 
     def states() -> Iterator[list[Outcome]]:
         calls = strategies.sampler_calls(session, max_steps=6)
-        drawn = strategies.networks(session, pool_of, max_batch=4, sampler=calls)
-        for recipe in drawn_recipes(drawn.filter(lambda r: r.batch > 1), profile.states, seed + 3):
+        among = strategies.networks(session, pool_of, max_batch=4, sampler=calls)
+        for recipe in drawn_recipes(among.filter(lambda r: r.batch > 1), profile.states, seed + 3):
             yield state.check_state_restored(session, make_case(session, recipe))
 
     def trainings() -> Iterator[list[Outcome]]:
-        drawn = strategies.trainings(session)
+        among = strategies.trainings(session)
         fixed = _fixed_trainings(session)
         # Without a strategy of the pair's, every case is the program's own run, which may be long.
         n_drawn = profile.trainings if session.pair.trainings is not None else int(not fixed)
-        for recipe in drawn_recipes(drawn, n_drawn, seed + 4, fixed):
+        for recipe in drawn_recipes(among, n_drawn, seed + 4, fixed):
             yield training.check_training(session, make_case(session, recipe))
 
     def preprocessings() -> Iterator[list[Outcome]]:
@@ -277,20 +277,7 @@ def drawn_recipes(
 ) -> Iterator[Recipe]:
     """The fixed recipes, then ``n`` drawn by Hypothesis from ``seed``."""
     yield from fixed
-    if n == 0:
-        return
-    drawn: list[Recipe] = []
-
-    @hypothesis.seed(seed)
-    @hypothesis.settings(
-        max_examples=n, database=None, deadline=None, phases=[hypothesis.Phase.generate]
-    )
-    @hypothesis.given(strategy)
-    def collect(recipe: Recipe) -> None:
-        drawn.append(recipe)
-
-    collect()
-    yield from drawn
+    yield from drawn(strategy, n, seed)
 
 
 def _trained(session: Session) -> list[Recipe]:

@@ -273,6 +273,8 @@ class Session:
 
     def _note(self, answer: Any) -> None:
         if self.port_answers is not None:
+            if isinstance(answer, str):
+                answer = answer.partition(":")[0]  # that it raised is an answer, its words are not
             data = answer if isinstance(answer, bytes) else repr(answer).encode()
             self.port_answers.append(hashlib.sha256(data).hexdigest())
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import hypothesis
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from parity import specs
 from parity.cases import SamplerCall
+from parity.drawing import drawn
 from parity.recipes import IMAGE_KINDS, Recipe, TrainingRecipe, WeightsRecipe
 from parity.session import Session, Settings
 
@@ -23,22 +23,7 @@ def architectures(session: Session, n: int, seed: int) -> list[Settings]:
     """
     if not session.draws_architectures or n == 0:
         return []
-    found: list[Settings] = []
-    strategy = specs.entry(session.pair.architectures)()
-
-    @hypothesis.seed(seed)
-    @hypothesis.settings(
-        max_examples=n,
-        database=None,
-        deadline=None,
-        phases=[hypothesis.Phase.generate],
-    )
-    @hypothesis.given(strategy)
-    def collect(settings: Settings) -> None:
-        found.append(settings)
-
-    collect()
-    return found
+    return drawn(specs.entry(session.pair.architectures)(), n, seed)
 
 
 @st.composite

@@ -73,7 +73,7 @@ def ask_everything(session: Session, seed: int = 0) -> None:
     """Ask both sides all that an explanation may need, whatever is red: for recording."""
     for case in _network_cases(session, seed):
         for part in (case, alone(case)):
-            _network_case(session, part, coupled=True)
+            _ask_network(session, part)
     if session.has("generate_samples"):
         session.ask_both("probing", sampler_case(*session.pair.image_range))
     if session.has("train_step") and session.has("make_optimizer"):
@@ -102,8 +102,12 @@ def _network(session: Session, seed: int, coupled: bool) -> tuple[list[Cause], l
     causes: list[Cause] = []
     unexplained: list[Unexplained] = []
     for case in _network_cases(session, seed):
-        causes, unexplained = _network_case(session, case, coupled)
-        if causes or unexplained:
+        found, left = _network_case(session, case, coupled)
+        # Where a layer is missing, what lies around it can only be seen in another architecture.
+        known = {cause.id for cause in causes}
+        causes += [cause for cause in found if cause.id not in known or not known]
+        unexplained = unexplained or left
+        if unexplained or (causes and all(cause.id != "layer-missing" for cause in causes)):
             break
     return causes, unexplained
 
@@ -117,43 +121,70 @@ def _network_cases(session: Session, seed: int) -> Iterator[Case]:
 def _network_case(
     session: Session, case: Case, coupled: bool
 ) -> tuple[list[Cause], list[Unexplained]]:
+    parts = _ask_network(session, case)
     causes: list[Cause] = []
-    reference, port = session.ask_both("network", case, reference={"copies": NETWORK_COPIES})
-    if coupled and (cause := _coupling(session, case, reference)) is not None:
+    if isinstance(parts.segments, PortFailed):
+        return [], [Unexplained("model", str(parts.segments).splitlines()[0])]
+    if coupled and (cause := _coupling(parts.segments, parts.reference)) is not None:
         causes.append(cause)
         case = alone(case)
-        reference, port = session.ask_both("network", case, reference={"copies": NETWORK_COPIES})
-    trouble = None if isinstance(port, PortFailed) else oracle_trouble(port)
+        parts = _ask_network(session, case)
+        if isinstance(parts.segments, PortFailed):
+            return causes, []  # it takes no single image: what else is wrong waits for this
+    assert isinstance(parts.segments, Trace)
+    trouble = oracle_trouble(parts.segments)
     if trouble is not None:
         causes.append(Cause("dtype", "model", evidence=trouble))
-    backward = Trace.from_bytes(
-        session.ask_reference("backward", case, copies=NETWORK_COPIES), "the reference"
+    found, unexplained = explain_network(
+        session.facts(case.settings).layers,
+        case,
+        parts.reference,
+        parts.segments,
+        parts.backward,
+        parts.gradients,
+        in_float32=trouble is not None,
     )
+    causes += found
+    if trouble is not None:
+        unexplained = []  # what is left may be float32's rounding
+    if not causes and not unexplained and isinstance(parts.port, PortFailed):
+        unexplained.append(Unexplained("model", str(parts.port).splitlines()[0]))
+    return causes, unexplained
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """Both sides' answers on one case of the network, as a whole and segment by segment."""
+
+    reference: Trace
+    port: Trace | PortFailed
+    backward: Trace
+    segments: Trace | PortFailed
+    gradients: Trace | None
+
+
+def _ask_network(session: Session, case: Case) -> _Parts:
+    reference, port = session.ask_both("network", case, reference={"copies": NETWORK_COPIES})
+    answer = session.ask_reference("backward", case, copies=NETWORK_COPIES)
+    backward = Trace.from_bytes(answer, "the reference")
     values = {
         name: array
         for arrays in (reference.arrays["float64"], backward.arrays["float64"])
         for name, array in arrays.items()
         if name.startswith(("activations/", "cotangents/"))
     }
-    segments = session.ask_port("segments", case=case, substituted=archive.to_bytes(values, {}))
+    given = archive.to_bytes(values, {})
+    segments = session.ask_port("segments", case=case, substituted=given)
     if isinstance(segments, PortFailed):
-        return causes, [] if causes else [Unexplained("model", str(segments).splitlines()[0])]
-    gradients = session.ask_port("segment_gradients", case=case, given=archive.to_bytes(values, {}))
-    found, unexplained = explain_network(
-        session.facts(case.settings).layers,
-        case,
+        return _Parts(reference, port, backward, segments, None)
+    gradients = session.ask_port("segment_gradients", case=case, given=given)
+    return _Parts(
         reference,
-        Trace.from_bytes(segments, "the port"),
+        port,
         backward,
+        Trace.from_bytes(segments, "the port"),
         None if isinstance(gradients, PortFailed) else Trace.from_bytes(gradients, "the port"),
-        in_float32=trouble is not None,
     )
-    causes += found
-    if trouble is not None:
-        unexplained = []  # what is left may be float32's rounding
-    if not causes and not unexplained and isinstance(port, PortFailed):
-        unexplained.append(Unexplained("model", str(port).splitlines()[0]))
-    return causes, unexplained
 
 
 def alone(case: Case) -> Case:
@@ -161,27 +192,20 @@ def alone(case: Case) -> Case:
     return dataclasses.replace(case, images=case.images[:1])
 
 
-def _coupling(session: Session, case: Case, reference: Trace) -> Cause | None:
-    """Whether an image's energy, as the port has it, depends on the others of its batch."""
-    answer = session.ask_port("network", case=case, subsets=[[0]], activations=False)
-    if isinstance(answer, PortFailed):
+def _coupling(segments: Trace, reference: Trace) -> Cause | None:
+    """Whether the first image's energy, as the port has it, depends on the rest of the batch."""
+    together, own = segments.array("float64", "together"), segments.array("float64", "alone")
+    if together is None or own is None:
         return None
-    port = Trace.from_bytes(answer, "the port")
-    for name in ("energies", "energy_gradients"):
-        batch, own = port.array("float64", name), port.array("float64", f"{name}@0")
-        if batch is None or own is None or batch.shape[1:] != own.shape[1:]:
-            continue
-        before = float(np.abs(batch[:1] - own).max())
-        size = float(np.abs(reference.arrays["float64"][name]).max()) or 1.0
-        bound = FLOAT64_FLOORS * float(np.max(reference.floors["float64"][name]))
-        if before > bound:
-            index = np.unravel_index(int(np.abs(batch[:1] - own).argmax()), own.shape)
-            evidence = (
-                f"{name}{[int(n) for n in index]} is {batch[index]:.12g} in a batch of "
-                f"{len(batch)} and {own[index]:.12g} alone"
-            )
-            return Cause("gradient-batch-coupled", "model", before / size, 0.0, evidence)
-    return None
+    before = float(abs(together[0] - own[0]))
+    size = float(np.abs(reference.arrays["float64"]["energies"]).max()) or 1.0
+    if before <= FLOAT64_FLOORS * float(np.max(reference.floors["float64"]["energies"])):
+        return None
+    evidence = (
+        f"the energy of an image is {together[0]:.12g} in a batch of {len(together)} and "
+        f"{own[0]:.12g} alone"
+    )
+    return Cause("gradient-batch-coupled", "model", before / size, 0.0, evidence)
 
 
 def _sampler(

@@ -264,9 +264,10 @@ def explain_network(
     """
     truth, floors = reference.arrays["float64"], reference.floors["float64"]
     missing, ambiguous = set(segments.notes["missing"]), segments.notes["ambiguous"]
+    layer_missing = any(not weight.endswith("bias") for weight in missing)
     causes: list[Cause] = []
     unexplained: list[Unexplained] = []
-    if ambiguous:
+    if ambiguous and not layer_missing:
         evidence = (
             f"the port lacks parameters for some of {', '.join(ambiguous)}, and shapes do not say "
             "which: declare TorchSide(weights={'port.name': 'reference/name', ...})"
@@ -287,6 +288,8 @@ def explain_network(
             if not lost:
                 causes.append(_missing(fact, case, missing))
             lost = True
+        elif layer_missing and missing.union(ambiguous).intersection(fact["weights"]):
+            lost = True  # around a missing layer it is not known which weight is which
         elif set(kernels).intersection(ambiguous):
             lost = True
         elif ours is None:
@@ -294,8 +297,8 @@ def explain_network(
             causes.append(Cause("layer-missing", fact["layer"], evidence=evidence))
             lost = True
         else:
-            lost = False
-            if ours.shape != expected.shape or np.abs(ours - expected).max() > bound:
+            behind_a_gap, lost = lost, False
+            if not behind_a_gap and _differ(ours, expected, bound):
                 found, text = _explained(layer, values, ours, expected, bound, before)
                 causes += found
                 if not found and missing.intersection(fact["weights"]):
@@ -307,12 +310,12 @@ def explain_network(
         if lost or ours is None or _differ(ours, expected, bound):
             wrong.add(fact["layer"])
         values, before = expected, fact["layer"]
-    if not lost:
+    if not lost or before in {n.removeprefix("activations/") for n in segments.arrays["float64"]}:
         found, left = _after_the_last(facts[-1], truth, reference, segments, in_float32)
         causes += found
         unexplained += left
         wrong |= {"energies"} if found or left else set()
-    if gradients is not None and not in_float32:
+    if gradients is not None:
         order = [fact["layer"] for fact in facts]
         found, left = _backward(order, wrong, backward, gradients)
         causes += found

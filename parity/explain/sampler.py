@@ -25,10 +25,10 @@ from parity.traces import Trace
 
 STEPS = 4
 SHAPE = (3, 6, 5, 1)
-NOISE, STEP_SIZE, GRADIENT_CLIP = 0.25, 10.0, 0.03
+NOISE, STEP_SIZE, GRADIENT_CLIP = 0.2, 10.0, 0.03
 CURVATURE = 0.02
 KEY = 41
-LIVELY, QUIET = 0.05, 5e-5
+LIVELY, QUIET = 0.1, 5e-5
 """Sizes of the two probes: gradients on both sides of the clip; and far below it, also in norm."""
 
 MOST_DEPARTURES = 4

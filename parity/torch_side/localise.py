@@ -39,9 +39,11 @@ def segments(runner: TorchRunner, case: Case, substituted: Arrays) -> Trace:
         substituted: ``activations/<layer>`` of the reference, canonical.
 
     Returns:
-        ``activations/<layer>``, and ``energies`` from the reference's last activations. Notes:
-        ``raised``, in words or None; ``missing`` and ``ambiguous``, names of weights that the port
-        has no parameter for, or of which some are missing and shapes do not say which.
+        ``activations/<layer>``, and ``energies`` from the reference's last activations;
+        ``together`` (B,) and ``alone`` (1,), the port's own energies of the batch and of its first
+        image by itself, on its own values where its sizes allow that. Notes: ``raised``, in words or None; ``missing`` and ``ambiguous``, names
+        of weights that the port has no parameter for, or of which some are missing and shapes do
+        not say which; ``not_float64``.
     """
     notes: dict[str, Any] = {}
     with _as_far_as_possible(runner, case, notes) as (model, layers):
@@ -52,18 +54,28 @@ def segments(runner: TorchRunner, case: Case, substituted: Arrays) -> Trace:
         # A network whose sizes are wrong raises until what goes wrong first is substituted.
         for _ in range(len(values) + 2):
             capture = Capture(layers, substitute=values, anchors=anchors)
-            with torch.no_grad(), runner.shared(model, case, "float64", {}), capture:
+            with torch.no_grad(), runner.shared(model, case, "float64", notes), capture:
                 scores, notes["raised"] = _called(model, images)
             if capture.anchors == anchors:
                 break
             anchors = capture.anchors
+        own: dict[str, Tensor | None] = {}
+        for name, n in (("together", len(images)), ("alone", 1)):
+            with torch.no_grad(), runner.shared(model, case, "float64", {}):
+                own[name], problem = _called(model, images[:n])
+            if problem is not None:  # then at least from the last layer's values on
+                first = {layer: value[:n] for layer, value in values.items()}
+                with torch.no_grad(), runner.shared(model, case, "float64", {}):
+                    with Capture(layers, substitute=first, anchors=anchors):
+                        own[name], _ = _called(model, images[:n])
     arrays = {
         f"activations/{layer}": layouts.images_to_canonical(to_numpy(output), runner.side.layout)
         for layer, output in capture.outputs.items()
     }
-    if scores is not None:
-        energies = to_numpy(scores)
-        arrays["energies"] = as_scores(energies, len(case.images), runner.side.energy_sign)
+    for name, found in ({"energies": scores} | own).items():
+        if found is not None:
+            count = 1 if name == "alone" else len(case.images)
+            arrays[name] = as_scores(to_numpy(found), count, runner.side.energy_sign)
     return Trace({"float64": arrays}, notes=notes)
 
 
