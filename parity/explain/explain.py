@@ -105,8 +105,9 @@ def _network(session: Session, seed: int, coupled: bool) -> tuple[list[Cause], l
         found, left = _network_case(session, case, coupled)
         # Where a layer is missing, what lies around it can only be seen in another architecture.
         known = {cause.id for cause in causes}
+        if not known:
+            unexplained = left
         causes += [cause for cause in found if cause.id not in known or not known]
-        unexplained = unexplained or left
         if unexplained or (causes and all(cause.id != "layer-missing" for cause in causes)):
             break
     return causes, unexplained

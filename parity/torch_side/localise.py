@@ -41,7 +41,8 @@ def segments(runner: TorchRunner, case: Case, substituted: Arrays) -> Trace:
     Returns:
         ``activations/<layer>``, and ``energies`` from the reference's last activations;
         ``together`` (B,) and ``alone`` (1,), the port's own energies of the batch and of its first
-        image by itself, on its own values where its sizes allow that. Notes: ``raised``, in words or None; ``missing`` and ``ambiguous``, names
+        image by itself, on its own values where its sizes allow that. Notes: ``raised``, in words
+        or None; ``missing`` and ``ambiguous``, names
         of weights that the port has no parameter for, or of which some are missing and shapes do
         not say which; ``not_float64``.
     """
@@ -65,9 +66,9 @@ def segments(runner: TorchRunner, case: Case, substituted: Arrays) -> Trace:
                 own[name], problem = _called(model, images[:n])
             if problem is not None:  # then at least from the last layer's values on
                 first = {layer: value[:n] for layer, value in values.items()}
-                with torch.no_grad(), runner.shared(model, case, "float64", {}):
-                    with Capture(layers, substitute=first, anchors=anchors):
-                        own[name], _ = _called(model, images[:n])
+                part = Capture(layers, substitute=first, anchors=anchors)
+                with torch.no_grad(), runner.shared(model, case, "float64", {}), part:
+                    own[name], _ = _called(model, images[:n])
     arrays = {
         f"activations/{layer}": layouts.images_to_canonical(to_numpy(output), runner.side.layout)
         for layer, output in capture.outputs.items()
