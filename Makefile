@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install parity test lint format train story doctor calibrate clean
+.PHONY: help install parity test lint format mutants train story doctor calibrate clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -38,6 +38,9 @@ doctor: $(INSTALLED) ## What is installed, and do the float64 oracle and the sha
 
 calibrate: $(INSTALLED) ## Measure the distribution of residual / floor on 1,000 random cases, and how many of 200 small faults are caught
 	@$(BIN)/parity doctor --cases 1000 --faults 200 --json build/calibration.json
+
+mutants: $(INSTALLED) ## Put every known fault, and every pair of them, into the port; 12 minutes; writes docs/mutants.md
+	@$(BIN)/parity mutants --matrix docs/mutants.md
 
 train: $(INSTALLED) ## Train the reference and write weights/; goes on where it was interrupted
 	@$(BIN)/python -m ebm.train

@@ -7,7 +7,9 @@ import datetime
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -18,6 +20,12 @@ from parity.config import apply_waivers, load_config
 from parity.errors import BadCall, MissingPackage, ParityError, PortFailed, ReferenceFailed
 from parity.profiles import PROFILES, profile_named
 from parity.workers import DEFAULT_TIMEOUT
+
+if TYPE_CHECKING:
+    from parity.outcome import CheckResult
+    from parity.profiles import Profile
+    from parity.runner import Tell
+    from parity.session import Session
 
 EXIT_PARITY, EXIT_NO_PARITY, EXIT_BAD_CALL, EXIT_NO_REFERENCE = 0, 1, 2, 3
 
@@ -90,6 +98,7 @@ def _check(options: argparse.Namespace) -> int:
         opened = time.perf_counter()
         checks = run_checks(session, profile, options.seed, only=only, case=case, tell=tell)
         checked = time.perf_counter()
+        failing = {} if case is not None else _kept(session, checks, profile, options.seed, tell)
         explanation = None
         if options.explains:
             from parity.explain.explain import explain
@@ -113,6 +122,7 @@ def _check(options: argparse.Namespace) -> int:
             "total": time.perf_counter() - start,
         },
         explanation=explanation,
+        failing=failing,
         port=options.port,
         reference=options.reference,
         narrowed=only,
@@ -122,6 +132,18 @@ def _check(options: argparse.Namespace) -> int:
     if options.json is not None:
         report.write_json(options.json)
     return EXIT_PARITY if report.green else EXIT_NO_PARITY
+
+
+def _kept(
+    session: Session, checks: Sequence[CheckResult], profile: Profile, seed: int, tell: Tell
+) -> dict[str, tuple[Case, Path]]:
+    """The smallest failing case of the first check that has one, kept in a file."""
+    from parity.shrinking import keep, smallest
+
+    for check in checks:
+        if not check.verdict.green and (small := smallest(session, check, profile, seed, tell)):
+            return {check.name: (small, keep(small, check.name, session.root))}
+    return {}
 
 
 def _mutants(options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from parity import archive
+from parity.cases import Case
 from parity.comparison import FLOAT64_FLOORS, Verdict
 from parity.explain.causes import Explanation
 from parity.outcome import CheckResult, Outcome
@@ -27,6 +28,7 @@ class Report:
         narrowed: the checks the run was narrowed to with ``--only``; empty for all.
         explanation: what ``parity explain`` found; None for ``parity check``.
         problems: what makes the run not green besides its checks, such as an unused waiver.
+        failing: check -> its smallest failing case, and that case's file relative to the project.
         mutants: what became of each mutant of the port; None but for ``parity mutants``.
     """
 
@@ -41,6 +43,7 @@ class Report:
     narrowed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     explanation: Explanation | None = None
+    failing: Mapping[str, tuple[Case, Path]] = dataclasses.field(default_factory=dict)
     mutants: tuple[Mapping[str, Any], ...] | None = None
 
     @property
@@ -66,7 +69,9 @@ class Report:
             "verdict": str(self.verdict),
             "problems": list(self.problems),
             "environment": dict(self.environment),
-            "checks": [_check(check) for check in self.checks],
+            "checks": [
+                _check(check) | {"failing_case": self._failing(check.name)} for check in self.checks
+            ],
             "causes": [cause.to_dict() for cause in explanation.causes],
             "unexplained": [dataclasses.asdict(left) for left in explanation.unexplained],
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
@@ -74,6 +79,9 @@ class Report:
         if self.mutants is not None:
             report["mutants"] = [dict(mutant) for mutant in self.mutants]
         return report
+
+    def _failing(self, check: str) -> str | None:
+        return self.failing[check][1].as_posix() if check in self.failing else None
 
     def write_json(self, path: Path) -> None:
         """Write the report whole or not at all."""

@@ -40,12 +40,14 @@ def networks(
 
     Args:
         session: supplies what trained weights and real images there are.
-        pool: drawn architectures to choose from besides the published one.
+        pool: drawn architectures to choose from besides the published one, which comes first
+            unless it is listed.
         max_batch: the largest batch; 1 is drawn too, though reductions are invisible there.
         sampler: draws the sampler's arguments; None for cases of the network alone.
         scales: weights' scale in units of Glorot's limit.
     """
-    settings = draw(st.sampled_from([None, *pool])) if pool else None
+    among = pool if None in pool else [None, *pool]
+    settings = draw(st.sampled_from(among)) if pool else None
     trained = sorted(session.pair.weights) if settings is None else []
     name = draw(st.sampled_from([None, *trained])) if trained else None
     weights = WeightsRecipe(trained=name)

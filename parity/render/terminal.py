@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from parity.cases import Case
 from parity.comparison import SINGLE_RATIO, Comparison, Verdict
 from parity.explain.causes import Cause
 from parity.outcome import CheckResult, Outcome
@@ -133,8 +134,24 @@ def _print_failure(check: CheckResult, report: Report, console: Console) -> None
     lines = failure_lines(check)
     if check.verdict is not Verdict.UNCHECKED:
         lines.append(f"reproduce: {_command(check, report)}")
+    if check.name in report.failing:
+        lines += _reproduction(check, report)
     for line in lines:
         console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _reproduction(check: CheckResult, report: Report) -> list[str]:
+    """Python that runs the smallest failing case by itself, the port in its own process."""
+    case, path = report.failing[check.name]
+    arguments = [report.pair, path.as_posix(), check.name]
+    sides = {"port": report.port, "reference": report.reference}
+    given = [repr(argument) for argument in arguments]
+    given += [f"{side}={spec!r}" for side, spec in sides.items() if spec is not None]
+    return [
+        f"or its smallest case ({_described(case)}), the port where a debugger stops in it:",
+        "    from parity.testing import reproduce",
+        f"    reproduce({', '.join(given)})",
+    ]
 
 
 def failure_lines(check: CheckResult) -> list[str]:
@@ -175,17 +192,21 @@ def _numbers(bad: Comparison) -> Iterator[str]:
 def _origin(outcome: Outcome) -> str:
     if outcome.case is None:
         return "(no case)"
-    origin = outcome.case.origin
+    return _described(outcome.case)
+
+
+def _described(case: Case) -> str:
+    origin = case.origin
     weights = origin.get("weights") or {}
     name = weights.get("trained") or f"random weights (scale {weights.get('scale')})"
     parts = [
         f"{name}",
-        f"{len(outcome.case.images)} {origin.get('images', '')} images",
+        f"{len(case.images)} {origin.get('images', '')} images",
     ]
-    if outcome.case.settings is not None:
-        parts.append(f"settings {dict(outcome.case.settings)}")
-    if outcome.case.sampler is not None:
-        call = outcome.case.sampler
+    if case.settings is not None:
+        parts.append(f"settings {dict(case.settings)}")
+    if case.sampler is not None:
+        call = case.sampler
         parts.append(
             f"{call.steps} steps of size {call.step_size:g}, noise {call.noise:g}, gradient clip "
             f"{'default' if call.gradient_clip is None else format(call.gradient_clip, 'g')}"

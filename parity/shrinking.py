@@ -1,0 +1,101 @@
+"""The failing case, small: the least recipe whose check is still red, and its file."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis
+from hypothesis.strategies import SearchStrategy
+
+import parity.drawing  # noqa: F401  # the backend "parity"
+from parity import strategies
+from parity.cases import Case
+from parity.errors import BadCall
+from parity.outcome import CheckResult
+from parity.profiles import Profile
+from parity.recipes import Recipe, make_case
+from parity.runner import run_checks
+from parity.session import Session, Settings
+
+TRIES = 40
+"""Cases run while shrinking: about five seconds for the published pair."""
+
+FOLDER = Path(".parity") / "failing"
+"""Where failing cases are kept, in the project's folder."""
+
+Tell = Callable[[str, int, int], None]
+
+
+def smallest(
+    session: Session, check: CheckResult, profile: Profile, seed: int, tell: Tell | None = None
+) -> Case | None:
+    """The smallest case found on which ``check`` is red; None if no case of it can be run again.
+
+    Smaller architectures first, then fewer images and steps, as Hypothesis shrinks them.
+    """
+    first = check.first_bad
+    if first is None or first.case is None or first.case.origin.get("weights") is None:
+        return None
+    known: dict[str, bool] = {}
+
+    def red(recipe: Recipe) -> bool:
+        key = repr(recipe)
+        if key not in known:
+            if len(known) >= TRIES:
+                return False
+            case = make_case(session, recipe)
+            found = run_checks(session, profile, seed, only=(check.name,), case=case)
+            known[key] = any(not result.verdict.green for result in found)
+            if tell is not None:
+                tell("shrinking the failing case", len(known), TRIES)
+        return known[key]
+
+    try:
+        recipe = hypothesis.find(
+            _like(session, first.case, profile, seed),
+            red,
+            random=random.Random(seed),
+            settings=hypothesis.settings(
+                max_examples=TRIES,
+                database=None,
+                deadline=None,
+                backend="parity",
+                suppress_health_check=list(hypothesis.HealthCheck),
+            ),
+        )
+    except hypothesis.errors.NoSuchExample:
+        return first.case  # only the cases that every run has, such as trained weights, are red
+    return make_case(session, recipe)
+
+
+def _like(session: Session, case: Case, profile: Profile, seed: int) -> SearchStrategy[Recipe]:
+    """Recipes of the same kind, small architectures first."""
+
+    def size(settings: Settings) -> int:
+        return sum(math.prod(shape) for shape in session.facts(settings).shapes)
+
+    if case.training is not None:
+        return strategies.trainings(session)
+    pool: list[Settings] = [None, *strategies.architectures(session, profile.architectures, seed)]
+    calls = None
+    if case.sampler is not None:
+        calls = strategies.sampler_calls(session, max_steps=profile.max_steps)
+    return strategies.networks(session, sorted(pool, key=size), sampler=calls)
+
+
+def keep(case: Case, check: str, root: Path) -> Path:
+    """Write the case to the project's folder of failing cases; returns its path there.
+
+    Raises:
+        BadCall: the folder cannot be written.
+    """
+    path = FOLDER / f"{check}-{case.digest[:8]}.safetensors"
+    try:
+        (root / FOLDER).mkdir(parents=True, exist_ok=True)
+        case.save(root / path)
+    except OSError as error:
+        raise BadCall(f"the failing case cannot be kept in {root / FOLDER}: {error}") from None
+    return path
