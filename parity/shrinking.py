@@ -20,8 +20,8 @@ from parity.recipes import Recipe, make_case
 from parity.runner import run_checks
 from parity.session import Session, Settings
 
-TRIES = 40
-"""Cases run while shrinking: about five seconds for the published pair."""
+TRIES = 60
+"""Cases run while shrinking: a few seconds for the published pair."""
 
 FOLDER = Path(".parity") / "failing"
 """Where failing cases are kept, in the project's folder."""

@@ -91,11 +91,13 @@ class Partial:
         matches: those that can be nothing else.
         missing: weights of the reference that no parameter holds.
         ambiguous: weights of which some are missing, and shapes do not say which.
+        extra: parameters that hold no weight, with their shapes.
     """
 
     matches: list[Match]
     missing: list[str]
     ambiguous: list[str]
+    extra: list[str]
 
 
 def match_partly(
@@ -124,11 +126,13 @@ def match_partly(
         for weight, parameter in sure
         if (kind := _kind(weight, parameter)) is not None
     ]
+    held = {match.parameter for match in matches}
     open_, unsure = {i for i, _ in early & late}, {i for i, _ in early ^ late}
     return Partial(
         matches,
         [w.name for i, w in enumerate(rest) if i not in open_ | unsure],
         [rest[i].name for i in sorted(unsure)],
+        [f"{p.name} {p.shape}" for p in parameters if p.name not in held],
     )
 
 

@@ -273,6 +273,13 @@ def explain_network(
             "which: declare TorchSide(weights={'port.name': 'reference/name', ...})"
         )
         unexplained.append(Unexplained("model", evidence))
+    if segments.notes["extra"]:
+        evidence = (
+            f"the port has parameters that hold nothing of the reference's: "
+            f"{', '.join(segments.notes['extra'])}"
+        )
+        if not missing and not ambiguous:
+            unexplained.append(Unexplained("model", evidence))
     values: Array = case.images.astype(np.float64)
     before: str | None = None
     lost = False
@@ -292,6 +299,10 @@ def explain_network(
             lost = True  # around a missing layer it is not known which weight is which
         elif set(kernels).intersection(ambiguous):
             lost = True
+        elif ours is None and segments.notes["raised"]:
+            evidence = f"fed with the reference's values, it raises {segments.notes['raised']}"
+            unexplained.append(Unexplained(f"after {before or 'the images'}", evidence))
+            return causes, unexplained  # what was learnt before stands
         elif ours is None:
             evidence = f"the port never runs {fact['layer']}, or not after what it lies behind"
             causes.append(Cause("layer-missing", fact["layer"], evidence=evidence))
@@ -324,7 +335,8 @@ def explain_network(
 
 
 def _differ(ours: Array, expected: Array, bound: float) -> bool:
-    return ours.shape != expected.shape or float(np.abs(ours - expected).max()) > bound
+    """Whether they do, NaN included."""
+    return ours.shape != expected.shape or not float(np.abs(ours - expected).max()) <= bound
 
 
 def _missing(fact: Mapping[str, Any], case: Case, missing: Set[str]) -> Cause:

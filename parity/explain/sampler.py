@@ -365,7 +365,7 @@ def _behaved(trace: Trace) -> np.ndarray:
 def _when(ours: np.ndarray, truth: np.ndarray, bound: float) -> str:
     """From which step on two trajectories differ, in words."""
     differences = np.abs(ours - truth).reshape(len(truth), -1).max(axis=1)
-    wrong = differences > bound * np.abs(truth).max()
+    wrong = ~(differences <= bound * np.abs(truth).max())
     return f"from step {int(np.argmax(wrong))} on" if wrong.any() else "where gradients are small"
 
 

@@ -42,7 +42,7 @@ def segments(runner: TorchRunner, case: Case, substituted: Arrays) -> Trace:
         ``activations/<layer>``, and ``energies`` from the reference's last activations;
         ``together`` (B,) and ``alone`` (1,), the port's own energies of the batch and of its first
         image by itself, on its own values where its sizes allow that. Notes: ``raised``, in words
-        or None; ``missing`` and ``ambiguous``, names
+        or None; ``extra``, parameters that hold nothing; ``missing`` and ``ambiguous``, names
         of weights that the port has no parameter for, or of which some are missing and shapes do
         not say which; ``not_float64``.
     """
@@ -135,7 +135,7 @@ def _as_far_as_possible(
     runner: TorchRunner, case: Case, notes: dict[str, Any]
 ) -> Iterator[tuple[nn.Module, dict[Tensor, str]]]:
     """The case's model in float64 with all weights that its parameters can hold."""
-    notes |= {"raised": None, "missing": [], "ambiguous": []}
+    notes |= {"raised": None, "missing": [], "ambiguous": [], "extra": []}
     with runner.precision("float64"):
         model = runner.built(case.settings, "float64")
         weights = [Weight(name, array.shape) for name, array in case.weights.items()]
@@ -146,6 +146,7 @@ def _as_far_as_possible(
             partial = match_partly(weights, own, declared)
             matches = partial.matches
             notes |= {"missing": partial.missing, "ambiguous": partial.ambiguous}
+            notes["extra"] = partial.extra
         load_canonical(model, matches, case.weights, runner.channels_first(case))
         model.eval()
         yield model, layers_of(model, matches)

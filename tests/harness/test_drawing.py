@@ -19,7 +19,14 @@ if {own}:
     print(drawn(wide, 40, 7))
 else:
     found = []
-    seed(7)(settings(max_examples=40, database=None)(given(wide)(found.append)))()
+
+    @seed(7)
+    @settings(max_examples=40, database=None)
+    @given(wide)
+    def collect(value):
+        found.append(value)
+
+    collect()
     print(found)
 """
 

@@ -19,6 +19,12 @@ from parity.testing import reproduce
 from tests.harness.ports import ROOT, mutant, write_port
 from tests.harness.test_cli import parity
 
+
+def size(case: Case) -> int:
+    """Numbers in its images, times the steps that they go."""
+    return case.images.size * (case.sampler.steps if case.sampler is not None else 1)
+
+
 PROFILE = Profile("shrinking", 4, 6, 2, 2, 4, 1, 1, 1, 1, published_steps=4)
 
 
@@ -41,8 +47,8 @@ def test_a_failing_case_gets_small_and_still_fails(
     assert not again.verdict.green
     assert red.first_bad is not None
     assert red.first_bad.case is not None
-    assert len(case.images) == images < len(red.first_bad.case.images)
-    assert sum(w.size for w in case.weights.values()) < 1000, "a small architecture"
+    assert len(case.images) <= images < len(red.first_bad.case.images)
+    assert size(case) < size(red.first_bad.case)
     path = keep(case, check, tmp_path)
     assert Case.load(tmp_path / path).digest == case.digest
 
