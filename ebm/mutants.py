@@ -530,11 +530,11 @@ MUTANTS = (
 )
 
 EQUIVALENT = (
-    {"gradient of the wrong sign", "images go down the gradient"},
-    {
+    ("gradient of the wrong sign", "images go down the gradient"),
+    (
         "energies averaged before the gradient",
         "the step times the batch size",
         "the gradient clip over the batch size",
-    },
+    ),
 )
 """Mutants that together are the reference's program again; asserted to be green."""

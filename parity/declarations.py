@@ -140,7 +140,7 @@ class Pair:
         fixed_trainings: ``fixed_trainings()`` -> list of ``(settings, n, steps)`` that every
             profile runs, from trained weights.
         mutants: ``"module:NAME"`` of :class:`parity.mutants.mutant.Mutant`, for ``parity mutants``.
-        equivalent: ``"module:NAME"`` of sets of mutants' names that together are no fault.
+        equivalent: ``"module:NAME"`` of groups of mutants' names that together are no fault.
         images: ``images()`` -> (N, H, W, C) float32, real images as the network takes them.
         weights: name -> path of trained weights in canonical layout, relative to the project.
         image_range: the least and greatest value an image may have.

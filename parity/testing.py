@@ -1,13 +1,27 @@
-"""One saved case against the port in this process: for reproductions and for tests."""
+"""For tests and reproductions: hold outcomes to their claim, with a message to act on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from parity.cases import Case
+from parity.outcome import CheckResult, Outcome, pool
 from parity.profiles import profile_named
+from parity.render.terminal import failure_lines
 from parity.runner import run_checks
 from parity.session import Session
+
+
+def assert_green(outcomes: Iterable[Outcome]) -> None:
+    """Fail unless every outcome is ``identical`` or ``rounding``.
+
+    Raises:
+        AssertionError: first divergence, n/N elements, worst element, and the bound's origin.
+    """
+    __tracebackhide__ = True
+    for outcome in outcomes:
+        _assert_green(pool(outcome.check, [outcome], 0.0))
 
 
 def reproduce(
@@ -19,7 +33,7 @@ def reproduce(
     reference: str | None = None,
     in_process: bool = True,
 ) -> None:
-    """Run one check on one saved case; returns if it is green.
+    """Run one check on one saved case; says its verdict and returns if that is green.
 
     The port runs in this process, so that a debugger stops in it.
 
@@ -34,13 +48,17 @@ def reproduce(
         BadFile: the case cannot be read.
         BadCall: no check has that name.
     """
-    from parity.render.terminal import failure_lines
-
+    __tracebackhide__ = True
     loaded = Case.load(case)
     with Session(pair, reference=reference, port=port, in_process=in_process) as session:
         checks = run_checks(session, profile_named("quick"), only=(check,), case=loaded)
     for result in checks:
-        if not result.verdict.green:
-            lines = "\n  ".join(failure_lines(result))
-            raise AssertionError(f"{result.name}: {result.verdict}\n  {lines}")
-    print(f"{check}: {', '.join(str(result.verdict) for result in checks) or 'not checked'}")
+        _assert_green(result)
+        print(f"{result.name}: {result.verdict}")
+
+
+def _assert_green(check: CheckResult) -> None:
+    __tracebackhide__ = True
+    if not check.verdict.green:
+        headline = f"{check.name}: {check.verdict}"
+        raise AssertionError("\n  ".join([headline, *failure_lines(check)]))

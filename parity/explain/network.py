@@ -282,7 +282,7 @@ def explain_network(
             unexplained.append(Unexplained("model", evidence))
     values: Array = case.images.astype(np.float64)
     before: str | None = None
-    lost = False
+    lost = gap = False
     wrong = set()
     for fact, layer in zip(facts, layers_of(facts, case.weights), strict=True):
         name = f"activations/{fact['layer']}"
@@ -291,14 +291,13 @@ def explain_network(
         if in_float32:
             bound = max(bound, SINGLE_RATIO * float(np.max(reference.floors["float32"][name])))
         kernels = [w for w in fact["weights"] if not w.endswith("bias")]
+        before_lost, lost = lost, True
         if missing.intersection(kernels):
-            if not lost:
+            if not gap:
                 causes.append(_missing(fact, case, missing))
-            lost = True
-        elif layer_missing and missing.union(ambiguous).intersection(fact["weights"]):
-            lost = True  # around a missing layer it is not known which weight is which
+            gap = True
         elif set(kernels).intersection(ambiguous):
-            lost = True
+            gap = False
         elif ours is None and segments.notes["raised"]:
             evidence = f"fed with the reference's values, it raises {segments.notes['raised']}"
             unexplained.append(Unexplained(f"after {before or 'the images'}", evidence))
@@ -306,17 +305,21 @@ def explain_network(
         elif ours is None:
             evidence = f"the port never runs {fact['layer']}, or not after what it lies behind"
             causes.append(Cause("layer-missing", fact["layer"], evidence=evidence))
-            lost = True
+            gap = False
         else:
-            behind_a_gap, lost = lost, False
-            if not behind_a_gap and _differ(ours, expected, bound):
+            gap = lost = False
+            if not before_lost and _differ(ours, expected, bound):
                 found, text = _explained(layer, values, ours, expected, bound, before)
+                if set(fact["weights"]).intersection(ambiguous):  # one that may never be loaded
+                    found = [cause for cause in found if cause.id != "bias-missing"]
                 causes += found
-                if not found and missing.intersection(fact["weights"]):
-                    names = ", ".join(sorted(missing.intersection(fact["weights"])))
-                    evidence = f"the port has no parameter for {names}"
+                lacking = ", ".join(w for w in fact["weights"] if w in missing)
+                # Around a missing layer it is not known for sure which weight is which.
+                unsure = layer_missing and missing.union(ambiguous).intersection(fact["weights"])
+                if not found and lacking and not unsure:
+                    evidence = f"the port has no parameter for {lacking}"
                     causes.append(Cause("bias-missing", fact["layer"], evidence=evidence))
-                if not found:
+                if not found and not unsure:
                     unexplained.append(Unexplained(fact["layer"], text))
         if lost or ours is None or _differ(ours, expected, bound):
             wrong.add(fact["layer"])

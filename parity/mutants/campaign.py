@@ -88,7 +88,7 @@ class Campaign:
         return 1.0 - sum(len(j.missed) for j in judged) / faults if faults else 1.0
 
 
-def mutants_of(pair: str) -> tuple[tuple[Mutant, ...], tuple[Set[str], ...]]:
+def mutants_of(pair: str) -> tuple[tuple[Mutant, ...], tuple[frozenset[str], ...]]:
     """A pair's mutants, and the sets of their names that together are the reference's program.
 
     Raises:
@@ -99,7 +99,8 @@ def mutants_of(pair: str) -> tuple[tuple[Mutant, ...], tuple[Set[str], ...]]:
         raise BadCall(f"{pair} declares no mutants; expected parity.Pair(mutants='module:NAME')")
     mutants = tuple(specs.entry(declared.mutants))
     names = {mutant.name for mutant in mutants}
-    equivalent = () if declared.equivalent is None else tuple(specs.entry(declared.equivalent))
+    declared_equivalent = () if declared.equivalent is None else specs.entry(declared.equivalent)
+    equivalent = tuple(frozenset(together) for together in declared_equivalent)
     if unknown := sorted(set().union(*equivalent) - names):
         raise BadCall(f"{declared.equivalent} names {unknown}, which are no mutants of {pair}")
     return mutants, equivalent
