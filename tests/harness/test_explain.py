@@ -14,6 +14,7 @@ from parity.explain.explain import explain
 from parity.explain.network import ACTIVATIONS, Layer, Segment, compute, refit
 from parity.explain.sampler import OPTIONS, Rule, behaviour, departures, find, near
 from parity.mutants.judge import LEAN
+from parity.render.terminal import cause_lines
 from parity.runner import run_checks
 from parity.session import Session
 from tests.harness.ports import write_port
@@ -195,6 +196,7 @@ def test_the_network_and_the_sampler_are_told_apart(
 @pytest.mark.parametrize(
     ("trap", "check", "id_", "mend"),
     [
+        ("requires_grad never set", SAMPLES, "gradient-not-tracked", "requires_grad_(True)"),
         ("requires_grad set on a non-leaf", SAMPLES, "gradient-non-leaf", "images.detach()"),
         ("energies averaged before the gradient", SAMPLES, "gradient-mean", "scores.sum()"),
         ("padding 1 everywhere", "energies", "padding-same", "F.pad(x, (1, 2, 1, 2)) before conv1"),
@@ -220,6 +222,37 @@ def test_traps_of_the_notes_on_the_command_line(
     report = json.loads(path.read_text())
     jsonschema.validate(report, SCHEMA)
     assert id_ in [cause["id"] for cause in report["causes"]]
+
+
+def test_what_a_cause_says_and_in_which_order() -> None:
+    cause = Cause(
+        "gradient-mean", "generate_samples", 0.78, 1.4e-16, "it was seen", reading="step / B"
+    )
+    assert cause_lines(cause) == [
+        "energies are averaged over the batch before the gradient, not summed",
+        "mend: torch.autograd.grad(scores.sum(), images): the mean divides each gradient by B",
+        "undone, the residual falls from 0.78 to 1.4e-16",
+        "evidence: it was seen",
+        "or, which behaves alike here: step / B",
+    ]
+
+
+def test_non_leaf_as_the_notes_met_it(parity_session: Session, tmp_path: Path) -> None:
+    """Set on the images themselves, step after step, in code that leaves gradients on."""
+    text = (
+        "def sample(model, images, steps, step_size, noise):\n"
+        "    for _ in range(steps):\n"
+        "        images = (images + torch.randn_like(images) * noise).clamp(-1, 1)\n"
+        "        images.requires_grad = True\n"
+        "        model(images).sum().backward()\n"
+        "        images = (images + step_size * images.grad.clamp(-0.03, 0.03)).clamp(-1, 1)\n"
+        "    return images\n"
+        "side = side(generate_samples=sample)\n"
+    )
+    found = explained(parity_session, tmp_path, text)
+    (cause,) = [c for c in found.causes if c.id == "gradient-non-leaf"]
+    assert "only change requires_grad flags of leaf variables" in cause.evidence
+    assert cause.fix.startswith("images = images.detach().requires_grad_(True)")
 
 
 def test_a_green_port_has_nothing_to_explain() -> None:
