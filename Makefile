@@ -36,7 +36,7 @@ format: $(INSTALLED) ## Put imports and layout in order
 doctor: $(INSTALLED) ## What is installed, and do the float64 oracle and the shared randomness hold
 	@$(BIN)/parity doctor
 
-calibrate: $(INSTALLED) ## Measure the distribution of residual / floor on 1,000 random cases, and how many of 200 small faults are caught
+calibrate: $(INSTALLED) ## Measure the distribution of residual / floor on 1,000 random cases, how many of 200 small faults are caught, and that explain names none
 	@$(BIN)/parity doctor --cases 1000 --faults 200 --json build/calibration.json
 
 mutants: $(INSTALLED) ## Put every known fault, and every pair of them, into the port; 12 minutes; writes docs/mutants.md

@@ -38,6 +38,7 @@ from parity.comparison import (
     ratio,
 )
 from parity.errors import PortFailed
+from parity.explain.explain import explain_network_case
 from parity.floor import NETWORK_COPIES, TRAJECTORY_COPIES
 from parity.outcome import Outcome
 from parity.randomness import generator
@@ -65,6 +66,7 @@ class Measured:
     alarms: list[str] = dataclasses.field(default_factory=list)
     planted: int = 0
     missed: list[str] = dataclasses.field(default_factory=list)
+    named: list[str] = dataclasses.field(default_factory=list)
     largest_relative: float = 0.0
 
     def add(self, observable: str, comparison: Comparison, case: Case) -> None:
@@ -133,12 +135,13 @@ def examine(options: argparse.Namespace, pair: str, root: Path) -> int:
     out.print(_table(measured))
     out.print(
         f"{options.cases} random cases: {len(measured.alarms)} alarms; "
-        f"{measured.planted} faults of 100 bounds planted: {len(measured.missed)} missed",
+        f"{measured.planted} faults of 100 bounds planted: {len(measured.missed)} missed; "
+        f"{len(measured.named)} causes named in the port by explain",
         soft_wrap=True,
     )
-    for line in measured.alarms[:10] + measured.missed[:10]:
+    for line in measured.alarms[:10] + measured.missed[:10] + measured.named[:10]:
         out.print(f"  {line}", markup=False, soft_wrap=True)
-    holds = not (trouble or measured.alarms or measured.missed) and all(
+    holds = not (trouble or measured.alarms or measured.missed or measured.named) and all(
         measured.pooled(name) <= POOLED_RATIO for name in measured.errors
     )
     if options.json is not None:
@@ -152,6 +155,7 @@ def examine(options: argparse.Namespace, pair: str, root: Path) -> int:
             "alarms": measured.alarms,
             "faults": measured.planted,
             "missed": measured.missed,
+            "named": measured.named,
             "observables": summary(measured),
             "environment": versions | environment,
         }
@@ -218,6 +222,9 @@ def _measure(
         if isinstance(port, PortFailed):
             measured.alarms.append(str(port))
             continue
+        causes, left = explain_network_case(session, case, True, (reference, port))
+        measured.named += [f"{c.id} at {c.where}: {c.evidence}" for c in causes]
+        measured.named += [f"{u.where}: {u.evidence}" for u in left]
         for name in reference.arrays["float64"]:
             comparison = compare_arrays(name, reference, port)
             measured.add(name.split("/")[0], comparison, case)

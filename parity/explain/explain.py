@@ -102,7 +102,7 @@ def _network(session: Session, seed: int, coupled: bool) -> tuple[list[Cause], l
     causes: list[Cause] = []
     unexplained: list[Unexplained] = []
     for case in _network_cases(session, seed):
-        found, left = _network_case(session, case, coupled)
+        found, left = explain_network_case(session, case, coupled)
         # Where a layer is missing, what lies around it can only be seen in another architecture.
         known = {cause.id for cause in causes}
         if not known:
@@ -119,10 +119,19 @@ def _network_cases(session: Session, seed: int) -> Iterator[Case]:
         yield make_case(session, recipe)
 
 
-def _network_case(
-    session: Session, case: Case, coupled: bool
+def explain_network_case(
+    session: Session,
+    case: Case,
+    coupled: bool,
+    network: tuple[Trace, Trace | PortFailed] | None = None,
 ) -> tuple[list[Cause], list[Unexplained]]:
-    parts = _ask_network(session, case)
+    """What the port's network does otherwise on one case.
+
+    Args:
+        coupled: see whether the images of the batch are independent.
+        network: both sides' answers to the case, if they are known.
+    """
+    parts = _ask_network(session, case, network)
     causes: list[Cause] = []
     if isinstance(parts.segments, PortFailed):
         return [], [Unexplained("model", str(parts.segments).splitlines()[0])]
@@ -164,8 +173,12 @@ class _Parts:
     gradients: Trace | None
 
 
-def _ask_network(session: Session, case: Case) -> _Parts:
-    reference, port = session.ask_both("network", case, reference={"copies": NETWORK_COPIES})
+def _ask_network(
+    session: Session, case: Case, network: tuple[Trace, Trace | PortFailed] | None = None
+) -> _Parts:
+    reference, port = network or session.ask_both(
+        "network", case, reference={"copies": NETWORK_COPIES}
+    )
     answer = session.ask_reference("backward", case, copies=NETWORK_COPIES)
     backward = Trace.from_bytes(answer, "the reference")
     values = {

@@ -251,3 +251,4 @@ def test_doctor_proves_the_oracle() -> None:
     assert run.returncode == 0, run.stdout + run.stderr
     assert "float64 oracle: holds" in run.stdout
     assert "6 random cases: 0 alarms; 12 faults of 100 bounds planted: 0 missed" in run.stdout
+    assert "0 causes named in the port by explain" in run.stdout
