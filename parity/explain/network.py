@@ -168,8 +168,8 @@ def options(layer: Layer, size: tuple[int, ...]) -> dict[str, list[Any]]:
         found["strides"].append(layer.own.strides[::-1])
     own = zeros(layer.own, size, layer.kernel.shape[:2])
     (top, bottom), (left, right) = own
-    paddings: list[Any] = [((bottom, top), (right, left))]
-    paddings += [((n, n), (n, n)) for n in range(max(layer.kernel.shape[:2]) + 1)]
+    paddings: list[Any] = [((n, n), (n, n)) for n in range(max(layer.kernel.shape[:2]) + 1)]
+    paddings.append(((bottom, top), (right, left)))
     kh, kw = layer.kernel.shape[:2]
     paddings.append(((kh // 2, kh // 2), (kw // 2, kw // 2)))
     paddings.append((((kh - 1) // 2, (kh - 1) // 2), ((kw - 1) // 2, (kw - 1) // 2)))
