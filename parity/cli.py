@@ -128,9 +128,9 @@ def _check(options: argparse.Namespace) -> int:
         narrowed=only,
         problems=tuple(problems),
     )
-    print_report(report, Console(highlight=False))
     if options.json is not None:
         report.write_json(options.json)
+    print_report(report, Console(highlight=False))
     return EXIT_PARITY if report.green else EXIT_NO_PARITY
 
 

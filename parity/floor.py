@@ -17,7 +17,9 @@ from parity.cases import Case
 from parity.randomness import generator
 
 NETWORK_COPIES = 4
-TRAJECTORY_COPIES = 4
+
+TRAJECTORY_COPIES = 2
+"""Enough for arrays of many elements and steps; docs/calibration.md was measured with it."""
 
 
 @dataclasses.dataclass(frozen=True)

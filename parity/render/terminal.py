@@ -158,16 +158,22 @@ def failure_lines(check: CheckResult) -> list[str]:
     """What is wrong with a check that is not green, most telling first."""
     outcome = check.first_bad
     bad = None if outcome is None else outcome.first_bad
-    lines = []
-    if check.problem:
-        lines.append(check.problem)
+    own = None
+    if outcome is not None:
+        messages = "; ".join(finding["message"] for finding in outcome.findings)
+        own = outcome.failure or messages or (None if bad is None else bad.problem)
+    lines = [own] if own else []
     if bad is not None and bad.problem is None:
         lines += list(_numbers(bad))
-    if outcome is not None:
-        n_bad = sum(o.verdict in RED for o in check.outcomes)
-        lines.append(f"{n_bad} of {len(check.outcomes)} cases; the first: {_origin(outcome)}")
-        if outcome.traceback:
-            lines += outcome.traceback.strip().splitlines()[-8:]
+    if outcome is None:
+        lines += [check.problem] if check.problem else []
+        return lines
+    n_bad = sum(o.verdict in RED for o in check.outcomes)
+    lines.append(f"{n_bad} of {_counted(len(check.outcomes), 'case')}; the first: {_origin(outcome)}")
+    if outcome.traceback:
+        lines += outcome.traceback.strip().splitlines()[-8:]
+    if check.problem not in (None, own):
+        lines.append(f"in another case {check.problem}")
     return lines
 
 
@@ -201,17 +207,21 @@ def _described(case: Case) -> str:
     name = weights.get("trained") or f"random weights (scale {weights.get('scale')})"
     parts = [
         f"{name}",
-        f"{len(case.images)} {origin.get('images', '')} images",
+        _counted(len(case.images), f"{origin.get('images', '')} image".strip()),
     ]
     if case.settings is not None:
         parts.append(f"settings {dict(case.settings)}")
     if case.sampler is not None:
         call = case.sampler
         parts.append(
-            f"{call.steps} steps of size {call.step_size:g}, noise {call.noise:g}, gradient clip "
+            f"{_counted(call.steps, 'step')} of size {call.step_size:g}, noise {call.noise:g}, gradient clip "
             f"{'default' if call.gradient_clip is None else format(call.gradient_clip, 'g')}"
         )
     return ", ".join(parts)
+
+
+def _counted(n: int, thing: str) -> str:
+    return f"{n} {thing}{'' if n == 1 else 's'}"
 
 
 def _command(check: CheckResult, report: Report) -> str:
