@@ -114,15 +114,20 @@ class Answer:
 
     Attributes:
         float64: the truth.
-        float32: the same in float32; None where float32 is not compared.
         floor64: float64 noise floor, absolute.
+        error32: max|reference in float32 - truth|; None where float32 is not compared.
         floor32: float32 noise floor, absolute.
     """
 
     float64: np.ndarray
     floor64: float
-    float32: np.ndarray | None = None
+    error32: float | None = None
     floor32: float | None = None
+
+    @property
+    def allowed32(self) -> float | None:
+        """What the port's float32 error is measured in."""
+        return None if self.error32 is None else max(self.error32, self.floor32 or 0.0)
 
 
 def compare(
@@ -133,6 +138,7 @@ def compare(
     *,
     constant_is_unchecked: bool = True,
     no_oracle: str | None = None,
+    same_bits: bool = False,
 ) -> Comparison:
     """Hold the port's answer in both precisions against the reference's.
 
@@ -144,6 +150,7 @@ def compare(
         constant_is_unchecked: an array of zeros that both sides agree on proves nothing.
         no_oracle: why the port's float64 run is not one. Then only float32 is compared, against
             its floor, and the verdict is at best ``unchecked``.
+        same_bits: whether the float32 answers of both are the same to the last bit.
     """
     truth = reference.float64
     if no_oracle is not None:
@@ -151,7 +158,7 @@ def compare(
     if problem := _unfit(array, truth, port64, np.float64):
         return Comparison(array, Verdict.INVALID, problem=problem)
     assert port64 is not None
-    compares_float32 = port32 is not None and reference.float32 is not None
+    compares_float32 = port32 is not None and reference.error32 is not None
     if compares_float32 and (problem := _unfit(array, truth, port32, np.float32)):
         return Comparison(array, Verdict.INVALID, problem=problem)
     if truth.size == 0:
@@ -164,11 +171,9 @@ def compare(
     bitwise = bool(np.array_equal(port64, truth))
     if compares_float32:
         assert port32 is not None
-        assert reference.float32 is not None
         error32 = float(np.abs(port32.astype(np.float64) - truth).max())
-        own = float(np.abs(reference.float32.astype(np.float64) - truth).max())
-        floor32 = max(own, reference.floor32 or 0.0)
-        bitwise = bitwise and bool(np.array_equal(port32, reference.float32))
+        floor32 = reference.allowed32
+        bitwise = bitwise and same_bits
     verdict, problem = Verdict.ROUNDING, None
     if residual > bound:
         verdict = Verdict.DIVERGENT
@@ -200,11 +205,10 @@ def _compare_float32_only(
     truth = reference.float64
     if problem := _unfit(array, truth, port32, np.float32):
         return Comparison(array, Verdict.INVALID, problem=problem)
-    if reference.float32 is None or port32 is None or truth.size == 0:
+    floor32 = reference.allowed32
+    if floor32 is None or port32 is None or truth.size == 0:
         return Comparison(array, Verdict.UNCHECKED, problem=f"no oracle: {why}")
     difference = np.abs(port32.astype(np.float64) - truth)
-    own = float(np.abs(reference.float32.astype(np.float64) - truth).max())
-    floor32 = max(own, reference.floor32 or 0.0)
     error32 = float(difference.max())
     place = tuple(int(i) for i in np.unravel_index(int(difference.argmax()), truth.shape))
     wrong = ratio(error32, floor32) > SINGLE_RATIO

@@ -262,10 +262,11 @@ def _plant_in_trajectory(
     steps = np.flatnonzero(floors < HORIZON * np.ptp(session.pair.image_range))
     while len(steps) and measured.planted < until:
         step = int(rng.choice(steps))
-        truth, truth32 = (reference.arrays[p]["samples"][step] for p in PRECISIONS)
+        truth = reference.arrays["float64"]["samples"][step]
+        error32 = float(reference.errors["samples"][step])
         floor32 = float(reference.floors["float32"]["samples"][step])
         arrays = {p: port.arrays[p]["samples"][step] for p in PRECISIONS}
-        answer = Answer(truth, float(floors[step]), truth32, floor32)
+        answer = Answer(truth, float(floors[step]), error32, floor32)
         _plant(rng, f"samples[{step}]", answer, arrays, measured)
 
 
@@ -281,13 +282,11 @@ def _plant(
     arrays = {p: array.copy() for p, array in arrays.items()}
     faulty = arrays[precision]
     index = tuple(int(rng.integers(0, n)) for n in faulty.shape)
-    assert answer.float32 is not None
-    assert answer.floor32 is not None
+    assert answer.allowed32 is not None
     if precision == "float64":
         bound = FLOAT64_FLOORS * answer.floor64
     else:
-        own = float(np.abs(answer.float32.astype(np.float64) - answer.float64).max())
-        bound = SINGLE_RATIO * max(own, answer.floor32)
+        bound = SINGLE_RATIO * answer.allowed32
     # An array of zeros has no floor: there, any change at all must be seen.
     change = max(100 * bound, float(np.finfo(np.float32).tiny))
     faulty[index] += change * float(rng.choice([-1.0, 1.0]))

@@ -232,7 +232,7 @@ class Session:
             port_answer = failure or self._receive_port(lambda b: Trace.from_bytes(b, "the port"))
         finally:
             answer = self.reference.receive()
-        return Trace.from_bytes(answer, "the reference"), port_answer
+        return Trace.from_bytes(answer, "the reference").reduced(), port_answer
 
     def ask_reference(self, method: str, case: Case, **options: Any) -> Any:
         """A question to the reference alone."""

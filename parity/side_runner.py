@@ -34,7 +34,7 @@ MODELS_KEPT = 64  # built models, by settings and precision
 
 
 @dataclasses.dataclass(frozen=True)
-class _Run:
+class Run:
     """A loaded model in one precision, the case it answers, and where its findings go."""
 
     model: Any
@@ -78,8 +78,9 @@ class SideRunner(abc.ABC):
         """``energies`` (B,) and ``energy_gradients`` (B, H, W, C)."""
 
     @abc.abstractmethod
-    def activations(self, model: Any, images: np.ndarray) -> Arrays:
-        """``activations/<layer>``: what each layer with weights computes, before its activation."""
+    def evaluated_with_activations(self, run: Run, images: np.ndarray) -> Arrays:
+        """As :meth:`evaluate`, and ``activations/<layer>``: what each layer with weights computes,
+        before its activation."""
 
     @abc.abstractmethod
     def sample(
@@ -175,6 +176,13 @@ class SideRunner(abc.ABC):
         """What ``generate_samples`` leaves behind on the probe energy; only a port is asked."""
         raise BadCall(f"a {self.side.framework} side keeps no state to restore")
 
+    def rough(self, model: Any) -> contextlib.AbstractContextManager[None]:
+        """Let derivatives of smooth activations be one rounding unit off, as another library's may.
+
+        Used for the moved copies behind a noise floor only.
+        """
+        return contextlib.nullcontext()
+
     def compiled(self, model: Any, evaluations: int) -> contextlib.AbstractContextManager[None]:
         """Make ``evaluations`` of the same network cheaper, where that costs less than it saves.
 
@@ -233,13 +241,14 @@ class SideRunner(abc.ABC):
         for precision in PRECISIONS:
             with self.ready(case, precision, notes) as model:
                 images = case.images.astype(precision)
-                run = _Run(model, case, precision, notes)
+                run = Run(model, case, precision, notes)
                 own = self._evaluated(run, images, activations)
                 if copies:
                     moved_answers = []
-                    for copy in moved_copies(case, precision, copies):
-                        self.load(model, case, copy.weights)
-                        moved_answers.append(self._evaluated(run, copy.images, activations))
+                    with self.rough(model):
+                        for copy in moved_copies(case, precision, copies):
+                            self.load(model, case, copy.weights)
+                            moved_answers.append(self._evaluated(run, copy.images, activations))
                     floors[precision] = floors_of(own, moved_answers, precision)
                     self.load(model, case, case.weights)
                 for number, subset in enumerate(subsets):
@@ -254,9 +263,10 @@ class SideRunner(abc.ABC):
         with self.ready(case, "float64", notes) as model:
             own = self.cotangents(model, case.images.astype("float64"))
             moved_answers = []
-            for copy in moved_copies(case, "float64", copies):
-                self.load(model, case, copy.weights)
-                moved_answers.append(self.cotangents(model, copy.images))
+            with self.rough(model):
+                for copy in moved_copies(case, "float64", copies):
+                    self.load(model, case, copy.weights)
+                    moved_answers.append(self.cotangents(model, copy.images))
             self.load(model, case, case.weights)
         return Trace({"float64": own}, {"float64": floors_of(own, moved_answers, "float64")})
 
@@ -275,12 +285,13 @@ class SideRunner(abc.ABC):
             with contextlib.ExitStack() as stack:
                 model = stack.enter_context(self.ready(case, precision, notes))
                 images = case.images.astype(precision)
-                run = _Run(model, case, precision, notes)
+                run = Run(model, case, precision, notes)
                 samples, randomness = self._trajectory(run, images)
                 arrays[precision] = {"samples": samples}
                 draws = tuple(randomness.log)  # of float32, the last
                 if copies:
                     moved_answers = []
+                    stack.enter_context(self.rough(model))
                     stack.enter_context(self.compiled(model, case.sampler.steps * copies))
                     for copy in moved_copies(case, precision, copies):
                         self.load(model, case, copy.weights)
@@ -292,22 +303,20 @@ class SideRunner(abc.ABC):
                     self.load(model, case, case.weights)
         return Trace(arrays, floors, draws, notes)
 
-    def _evaluated(self, run: _Run, images: np.ndarray, activations: bool) -> Arrays:
-        with self._shared(run):
-            found = self.evaluate(run.model, images)
+    def _evaluated(self, run: Run, images: np.ndarray, activations: bool) -> Arrays:
         if activations:
-            with self._shared(run):
-                found |= self.activations(run.model, images)
-        return found
+            return self.evaluated_with_activations(run, images)
+        with self.shared_in(run):
+            return self.evaluate(run.model, images)
 
-    def _trajectory(self, run: _Run, images: np.ndarray) -> tuple[np.ndarray, SharedRandomness]:
+    def _trajectory(self, run: Run, images: np.ndarray) -> tuple[np.ndarray, SharedRandomness]:
         assert run.case.sampler is not None
         steps = run.case.sampler.steps
         every = self.sampler_entry.supports("return_every_step")
         runs = [steps] if every else range(1, steps + 1)
         parts = []
         for n_steps in runs:
-            with self._shared(run) as randomness:
+            with self.shared_in(run) as randomness:
                 parts.append(self.sample(run.model, run.case, images, n_steps, every))
         return np.concatenate(parts), randomness
 
@@ -357,7 +366,7 @@ class SideRunner(abc.ABC):
         ):
             yield randomness
 
-    def _shared(self, run: _Run) -> contextlib.AbstractContextManager[SharedRandomness]:
+    def shared_in(self, run: Run) -> contextlib.AbstractContextManager[SharedRandomness]:
         return self.shared(run.model, run.case, run.precision, run.notes)
 
     @contextlib.contextmanager

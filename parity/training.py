@@ -151,6 +151,7 @@ def training(
             draws = tuple(randomness.log)
             if copies:
                 answers = []
+                stack.enter_context(runner.rough(model))
                 stack.enter_context(runner.compiled(model, randomness.evaluations * copies))
                 rng = generator(case.key, "floor/order")
                 for copy in moved_copies(case, precision, copies):

@@ -10,7 +10,7 @@ from parity.errors import PortFailed
 from parity.floor import greatest
 from parity.outcome import Outcome
 from parity.session import Session
-from parity.traces import Trace
+from parity.traces import PRECISIONS, Trace
 
 
 def check_preprocessing(session: Session, images: np.ndarray) -> list[Outcome]:
@@ -20,17 +20,20 @@ def check_preprocessing(session: Session, images: np.ndarray) -> list[Outcome]:
     """
     arguments = {"images": images.tobytes(), "shape": list(images.shape)}
     port_data = session.ask_port("preprocess", **arguments)
-    reference = Trace.from_bytes(session.reference.ask("preprocess", **arguments), "the reference")
+    answer = session.reference.ask("preprocess", **arguments)
+    reference = Trace.from_bytes(answer, "the reference").reduced()
     if isinstance(port_data, PortFailed):
         return [failed("preprocessing", None, port_data)]
     port = Trace.from_bytes(port_data, "the port")
-    truth, truth32 = (reference.arrays[p]["preprocessed"] for p in ("float64", "float32"))
-    floors = [float(np.finfo(array.dtype).eps * greatest(array)) for array in (truth, truth32)]
+    truth = reference.arrays["float64"]["preprocessed"]
+    floors = [float(np.finfo(precision).eps * greatest(truth)) for precision in PRECISIONS]
+    error32 = float(reference.errors["preprocessed"])
     comparison = compare(
         "preprocessed",
-        Answer(truth, floors[0], truth32, floors[1]),
+        Answer(truth, floors[0], error32, floors[1]),
         port.array("float64", "preprocessed"),
         port.array("float32", "preprocessed"),
+        same_bits=reference.same_bits(port, "preprocessed"),
     )
     return [Outcome("preprocessing", (comparison,), None)]
 

@@ -9,6 +9,7 @@ teacher-forced: started from the reference's state.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -55,34 +56,50 @@ def check_sampler(session: Session, case: Case, *, twice: bool = False) -> list[
 def _free_running(session: Session, case: Case, reference: Trace, port: Trace) -> Outcome:
     low, high = session.pair.image_range
     truth, floors = reference.arrays["float64"]["samples"], reference.floors["float64"]["samples"]
-    floors32 = reference.floors["float32"]["samples"]
-    within = [bool(floor < HORIZON * (high - low)) for floor in floors]
-    horizon = within.index(False) if False in within else len(within)
-    within32 = [bool(floor < HORIZON32 * (high - low)) for floor in floors32]
-    horizon32 = within32.index(False) if False in within32 else len(within32)
+    floors32, errors32 = reference.floors["float32"]["samples"], reference.errors["samples"]
+    horizon = _horizon(floors, HORIZON * (high - low))
+    horizon32 = _horizon(floors32, HORIZON32 * (high - low))
     ours, ours32 = port.array("float64", "samples"), port.array("float32", "samples")
-    if ours is None or ours.shape != truth.shape:
-        answer = Answer(truth, float(floors.max()))
+    shape = (len(floors), *truth.shape[1:])
+    if ours is None or ours.shape != shape:
+        answer = Answer(np.zeros(shape), float(floors.max()))
         return Outcome("samples_free_running", (compare("samples", answer, ours, None),), case)
+    same_bits = reference.same_bits(port, "samples")
     comparisons = []
-    for step in range(horizon):
-        in_float32 = step < horizon32 and ours32 is not None and ours32.shape == truth.shape
-        reference32 = reference.arrays["float32"]["samples"][step] if in_float32 else None
+    for place, step in enumerate(kept_steps(reference)):
+        if step >= horizon:
+            break
+        in_float32 = step < horizon32 and ours32 is not None and ours32.shape == shape
+        error32 = float(errors32[step]) if in_float32 else None
         comparisons.append(
             compare(
                 f"samples[{step}]",
-                Answer(truth[step], float(floors[step]), reference32, float(floors32[step])),
+                Answer(truth[place], float(floors[step]), error32, float(floors32[step])),
                 ours[step],
                 ours32[step] if in_float32 and ours32 is not None else None,
                 no_oracle=oracle_trouble(port),
+                same_bits=same_bits,
             )
         )
-    notes = {"steps": len(truth), "horizon": horizon}
+    notes = {"steps": len(floors), "horizon": horizon}
     return Outcome("samples_free_running", tuple(comparisons), case, notes=notes)
 
 
+def _horizon(floors: np.ndarray, limit: float) -> int:
+    """How many steps lie before the first whose floor reaches ``limit``."""
+    beyond = np.flatnonzero(floors >= limit)
+    return int(beyond[0]) if beyond.size else len(floors)
+
+
+def kept_steps(reference: Trace) -> list[int]:
+    """The steps whose samples the trace holds: all, unless it was thinned for a golden."""
+    return list(reference.notes.get("kept", range(len(reference.floors["float64"]["samples"]))))
+
+
 def _teacher_forced(session: Session, case: Case, reference: Trace) -> Outcome:
-    teacher = teacher_forced_case(case, reference.arrays["float64"]["samples"])
+    teacher, steps = teacher_forced_case(
+        case, reference.arrays["float64"]["samples"], kept_steps(reference)
+    )
     batch = len(case.images)
     answer, port = session.ask_both("samples", teacher, reference={"copies": TRAJECTORY_COPIES})
     if isinstance(port, PortFailed):
@@ -94,19 +111,20 @@ def _teacher_forced(session: Session, case: Case, reference: Trace) -> Outcome:
         whole = compare("samples", Answer(truth, floor64), None if ours is None else ours[0], None)
         return Outcome("samples_teacher_forced", (whole,), teacher)
     ours32 = port.array("float32", "samples")
-    truth32 = answer.arrays["float32"]["samples"][0]
     # The largest float32 error of the reference over all steps is the floor of each of them.
-    own32 = float(np.abs(truth32.astype(np.float64) - truth).max(initial=0.0))
+    error32 = float(answer.errors["samples"][0])
+    same_bits = answer.same_bits(port, "samples")
     comparisons: list[Comparison] = []
-    for step in range(len(truth) // batch if batch else 0):
-        part = slice(step * batch, (step + 1) * batch)
+    for place, step in enumerate(steps if batch else ()):
+        part = slice(place * batch, (place + 1) * batch)
         comparisons.append(
             compare(
                 f"samples[{step}]",
-                Answer(truth[part], floor64, truth32[part], max(floor32, own32)),
+                Answer(truth[part], floor64, error32, floor32),
                 ours[0][part],
                 ours32[0][part] if ours32 is not None and ours32.shape == ours.shape else None,
                 no_oracle=oracle_trouble(port),
+                same_bits=same_bits,
             )
         )
     bound = session.ask_reference("clip_bounds", teacher)
@@ -114,16 +132,22 @@ def _teacher_forced(session: Session, case: Case, reference: Trace) -> Outcome:
     return Outcome("samples_teacher_forced", tuple(comparisons), teacher, notes=notes)
 
 
-def teacher_forced_case(case: Case, trajectory: np.ndarray) -> Case:
-    """All steps of a trajectory as one case of a single step: image b of step t is t * B + b.
+def teacher_forced_case(
+    case: Case, samples: np.ndarray, kept: Sequence[int]
+) -> tuple[Case, list[int]]:
+    """The steps of a trajectory as one case of a single step: image b of the nth is n * B + b.
 
     Args:
         case: the free-running case, B images.
-        trajectory: the reference's (steps, B, H, W, C).
+        samples: the reference's (len(kept), B, H, W, C), after each of the steps ``kept``.
+
+    Returns:
+        The case, and which steps it holds: the first, and those that follow a kept one.
     """
     assert case.sampler is not None
-    states = np.concatenate([case.images[np.newaxis], trajectory[:-1].astype(np.float32)])
-    return dataclasses.replace(
+    before = [n for n, step in enumerate(kept) if step + 1 < case.sampler.steps]
+    states = np.concatenate([case.images[np.newaxis], samples[before].astype(np.float32)])
+    teacher = dataclasses.replace(
         case,
         images=np.ascontiguousarray(states.reshape(-1, *case.images.shape[1:])),
         key=case.key + 1,
@@ -132,16 +156,20 @@ def teacher_forced_case(case: Case, trajectory: np.ndarray) -> Case:
         ),
         origin={**case.origin, "teacher_forced": True},
     )
+    return teacher, [0, *(kept[n] + 1 for n in before)]
 
 
 def _escaped(session: Session, case: Case, reference: Trace, port: Trace) -> Outcome:
     again, port_again = session.ask_both("samples", case)
     if isinstance(port_again, PortFailed):
         return failed("draw_log", case, port_again)
-    sides = (("reference", reference, again), ("port", port, port_again))
-    for side, before, after in sides:
-        first, second = before.array("float32", "samples"), after.array("float32", "samples")
-        if first is None or second is None or not np.array_equal(first, second):
+    first, second = port.array("float32", "samples"), port_again.array("float32", "samples")
+    repeated = {
+        "reference": reference.digests["samples"] == again.digests["samples"],
+        "port": first is not None and second is not None and np.array_equal(first, second),
+    }
+    for side, same in repeated.items():
+        if not same:
             return Outcome(
                 "draw_log",
                 (),

@@ -61,20 +61,26 @@ def _comparisons(check: str, reference: Trace, port: Trace) -> Iterator[Comparis
 
 
 def _compared(name: str, step: int, steps: int, reference: Trace, port: Trace) -> Comparison:
-    truth = {p: reference.arrays[p][name] for p in PRECISIONS}
+    truth, error32 = reference.arrays["float64"][name], reference.errors[name]
     ours = {p: port.array(p, name) for p in PRECISIONS}
     floor64, floor32 = (_floor(name, step, reference, p) for p in PRECISIONS)
     shown = name
     if stepwise(name):
-        truth = {p: array[step] for p, array in truth.items()}
+        truth, error32 = truth[step], error32[step]
         ours = {p: None if a is None else a[step] for p, a in ours.items()}
         shown = f"{name}[{step}]" if steps > 1 else name
-    size = float(np.abs(truth["float64"]).max(initial=0.0))
+    size = float(np.abs(truth).max(initial=0.0))
     if steps > 1 and floor64 > HORIZON * size > 0:
         problem = f"{shown} lies beyond the horizon: the reference's own copies part company"
         return Comparison(shown, Verdict.UNCHECKED, problem=problem)
-    answer = Answer(truth["float64"], floor64, truth["float32"], floor32)
-    return compare(shown, answer, ours["float64"], ours["float32"], no_oracle=oracle_trouble(port))
+    return compare(
+        shown,
+        Answer(truth, floor64, float(error32), floor32),
+        ours["float64"],
+        ours["float32"],
+        no_oracle=oracle_trouble(port),
+        same_bits=reference.same_bits(port, name),
+    )
 
 
 def _floor(name: str, step: int, reference: Trace, precision: str) -> float:

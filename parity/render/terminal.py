@@ -169,7 +169,9 @@ def failure_lines(check: CheckResult) -> list[str]:
         lines += [check.problem] if check.problem else []
         return lines
     n_bad = sum(o.verdict in RED for o in check.outcomes)
-    lines.append(f"{n_bad} of {_counted(len(check.outcomes), 'case')}; the first: {_origin(outcome)}")
+    lines.append(
+        f"{n_bad} of {_counted(len(check.outcomes), 'case')}; the first: {_origin(outcome)}"
+    )
     if outcome.traceback:
         lines += outcome.traceback.strip().splitlines()[-8:]
     if check.problem not in (None, own):

@@ -19,9 +19,10 @@ from parity.explain import training as explained
 from parity.explain.sampler import CURVATURE, Probe
 from parity.floor import moved
 from parity.randomness import SharedRandomness
-from parity.side_runner import MODELS_KEPT, Arrays, SideRunner, as_scores
+from parity.side_runner import MODELS_KEPT, Arrays, Run, SideRunner, as_scores
 from parity.tensorflow_side.precision import assert_dtypes, precision
 from parity.tensorflow_side.randomness import intercepted
+from parity.tensorflow_side.rounding import rough_derivatives
 from parity.tensorflow_side.training import TensorFlowTrainer, built, slots
 from parity.weights import check_weights
 
@@ -76,10 +77,11 @@ class TensorFlowRunner(SideRunner):
             ),
         }
 
-    def activations(self, model: keras.Model, images: np.ndarray) -> Arrays:
-        with _recording_layers(model) as outputs:
-            model(tf.constant(self.laid_out(images)))
-        return {f"activations/{name}": value.numpy() for name, value in outputs.items()}
+    def evaluated_with_activations(self, run: Run, images: np.ndarray) -> Arrays:
+        """Both from one evaluation; that is most of what the floors of a network cost."""
+        with self.shared_in(run), _recording_layers(run.model) as outputs:
+            found = self.evaluate(run.model, images)
+        return found | {f"activations/{name}": value.numpy() for name, value in outputs.items()}
 
     def cotangents(self, model: keras.Model, images: np.ndarray) -> Arrays:
         x = tf.constant(self.laid_out(images))
@@ -195,6 +197,9 @@ class TensorFlowRunner(SideRunner):
         _, traced = self._traced[id(model)]
         with replaced_call(model, lambda images, *_, **__: traced(images)):
             yield
+
+    def rough(self, model: keras.Model) -> contextlib.AbstractContextManager[None]:
+        return rough_derivatives(flat_layers(model))
 
     @contextlib.contextmanager
     def reordered(self, model: keras.Model, rng: np.random.Generator) -> Iterator[None]:

@@ -18,7 +18,7 @@ from parity.errors import BadCall
 from parity.explain import training as explained
 from parity.explain.sampler import CURVATURE, Probe
 from parity.randomness import SharedRandomness
-from parity.side_runner import Arrays, SideRunner, as_scores
+from parity.side_runner import Arrays, Run, SideRunner, as_scores
 from parity.torch_side import localise
 from parity.torch_side.capture import Capture
 from parity.torch_side.dispatch import Interception
@@ -89,7 +89,14 @@ class TorchRunner(SideRunner):
             "energy_gradients": layouts.images_to_canonical(to_numpy(gradients), self.side.layout),
         }
 
-    def activations(self, model: nn.Module, images: np.ndarray) -> Arrays:
+    def evaluated_with_activations(self, run: Run, images: np.ndarray) -> Arrays:
+        """In two evaluations, so that what captures activations has no part in what is compared."""
+        with self.shared_in(run):
+            found = self.evaluate(run.model, images)
+        with self.shared_in(run):
+            return found | self._activations(run.model, images)
+
+    def _activations(self, model: nn.Module, images: np.ndarray) -> Arrays:
         layers = localise.layers_of(model, self._matches[model])
         model.eval()
         with torch.no_grad(), Capture(layers) as capture:

@@ -15,8 +15,10 @@ TRUTH = np.array([1.0, -2.0, 0.5])
 
 
 def against(port64=TRUTH, port32=None, *, truth=TRUTH, **options):  # type: ignore[no-untyped-def]
-    answer = Answer(truth, FLOOR, truth.astype(np.float32), 2.0**-22)
-    return compare("energies", answer, port64, port32, **options)
+    truth32 = truth.astype(np.float32)
+    answer = Answer(truth, FLOOR, float(np.abs(truth32 - truth).max(initial=0.0)), 2.0**-22)
+    same = port32 is not None and np.array_equal(port32, truth32)
+    return compare("energies", answer, port64, port32, same_bits=same, **options)
 
 
 def test_equal_bits_are_identical() -> None:

@@ -44,3 +44,18 @@ def test_what_a_side_did_not_answer_is_none() -> None:
 def test_anything_else_is_refused(about: dict[str, object]) -> None:
     with pytest.raises(BadFile, match="expected a trace of schema 1"):
         Trace.from_bytes(archive.to_bytes({}, about))
+
+
+def test_a_reduced_trace_keeps_the_error_of_its_float32_arrays_and_their_digest() -> None:
+    exact = np.array([[1.0, 2.0], [3.0, 4.0]])
+    rounded = exact.astype(np.float32)
+    rounded[1, 0] += np.float32(0.5)
+    floors = {p: {"samples": np.array([1e-16, 2e-16])} for p in ("float64", "float32")}
+    whole = Trace({"float64": {"samples": exact}, "float32": {"samples": rounded}}, floors)
+    reduced = Trace.from_bytes(whole.reduced().to_bytes())
+    assert reduced.array("float32", "samples") is None
+    np.testing.assert_array_equal(reduced.errors["samples"], [0.0, 0.5])
+    assert reduced.same_bits(Trace({"float32": {"samples": rounded.copy()}}), "samples")
+    rounded[0, 0] = np.nextafter(rounded[0, 0], np.float32(2))
+    assert not reduced.same_bits(Trace({"float32": {"samples": rounded}}), "samples")
+    assert not reduced.same_bits(Trace({}), "samples")
