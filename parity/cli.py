@@ -91,6 +91,7 @@ def _check(options: argparse.Namespace) -> int:
             port=options.port,
             in_process=options.in_process,
             timeout=options.timeout,
+            twins=True,
             root=config.root,
         ) as session,
         progress(progress_console) as tell,

@@ -120,6 +120,7 @@ def examine(options: argparse.Namespace, pair: str, root: Path) -> int:
             reference=options.reference,
             port=options.port,
             timeout=options.timeout,
+            twins=True,
             root=root,
         ) as session,
         progress(Console(stderr=True)) as tell,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from parity.errors import ReferenceFailed
-from parity.workers import Worker
+from parity.workers import Twins, Worker
 
 OPEN = "open"
 """What the answer to opening the side is kept under."""
@@ -33,7 +33,7 @@ def _digest(value: Any) -> str:
 class Recorder:
     """A reference that runs, whose every answer is kept in ``answers``; otherwise as a Worker."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker | Twins) -> None:
         self.worker = worker
         self.answers: dict[str, Any] = {}
         self._pending = OPEN

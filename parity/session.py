@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from parity.errors import BadCall, PortFailed
 from parity.recorded import Recorded, Recorder
 from parity.traces import Trace
 from parity.weights import check_weights
-from parity.workers import DEFAULT_TIMEOUT, InProcess, Worker
+from parity.workers import DEFAULT_TIMEOUT, InProcess, Twins, Worker
 
 Settings = Mapping[str, Any] | None
 
@@ -43,6 +44,7 @@ class Session:
         reference, port: SPEC that replaces one side.
         in_process: run the port in this process, for a debugger.
         timeout: seconds a side may take for one answer.
+        twins: run the reference in two processes, where there is a core for each.
         remember: keep the reference's answers, for many ports against one reference.
         recorded: its answers from before, in place of a reference that runs.
         root: the project's folder, which the pair's paths are relative to.
@@ -60,6 +62,7 @@ class Session:
         port: str | None = None,
         in_process: bool = False,
         timeout: float = DEFAULT_TIMEOUT,
+        twins: bool = False,
         remember: bool = False,
         recorded: Recorded | None = None,
         root: Path | None = None,
@@ -71,10 +74,15 @@ class Session:
             raise BadCall(f"{pair!r} is a {type(declared).__name__}, not a parity.Pair")
         self.pair = declared
         self._port_arguments: dict[str, Any] = {"spec": port, "timeout": timeout}
-        self.reference: Worker | Recorder | Recorded = recorded or Worker(
-            "reference", pair, reference, timeout=timeout
-        )
-        if remember and isinstance(self.reference, Worker):
+        self.reference: Worker | Twins | Recorder | Recorded
+        if recorded is not None:
+            self.reference = recorded
+        else:
+            self.reference = Worker("reference", pair, reference, timeout=timeout)
+        if twins and isinstance(self.reference, Worker) and (os.cpu_count() or 1) > 1:
+            again = Worker("reference", pair, reference, timeout=timeout)
+            self.reference = Twins(self.reference, again)
+        if remember and isinstance(self.reference, Worker | Twins):
             self.reference = Recorder(self.reference)
         self.port: Worker | InProcess | None = None
         try:

@@ -227,6 +227,7 @@ class SideRunner(abc.ABC):
         copies: int = 0,
         activations: bool = True,
         subsets: Sequence[Sequence[int]] = (),
+        precisions: Sequence[str] = PRECISIONS,
     ) -> Trace:
         """Energies, gradients and activations of the case's images, in both precisions.
 
@@ -238,7 +239,7 @@ class SideRunner(abc.ABC):
         arrays: dict[str, Arrays] = {}
         floors: dict[str, Arrays] = {}
         notes: dict[str, Any] = {}
-        for precision in PRECISIONS:
+        for precision in precisions:
             with self.ready(case, precision, notes) as model:
                 images = case.images.astype(precision)
                 run = Run(model, case, precision, notes)
@@ -270,7 +271,9 @@ class SideRunner(abc.ABC):
             self.load(model, case, case.weights)
         return Trace({"float64": own}, {"float64": floors_of(own, moved_answers, "float64")})
 
-    def samples(self, case: Case, *, copies: int = 0) -> Trace:
+    def samples(
+        self, case: Case, *, copies: int = 0, precisions: Sequence[str] = PRECISIONS
+    ) -> Trace:
         """The trajectory of the case's images under shared noise, in both precisions.
 
         A sampler that cannot return every step is run once for each number of steps.
@@ -281,7 +284,7 @@ class SideRunner(abc.ABC):
         floors: dict[str, Arrays] = {}
         notes: dict[str, Any] = {}
         draws: tuple[Any, ...] = ()
-        for precision in PRECISIONS:
+        for precision in precisions:
             with contextlib.ExitStack() as stack:
                 model = stack.enter_context(self.ready(case, precision, notes))
                 images = case.images.astype(precision)

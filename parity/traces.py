@@ -63,6 +63,15 @@ class Trace:
             digests={name: array_digest(rounded[name]) for name in rounded},
         )
 
+    def joined(self, other: Trace) -> Trace:
+        """This trace in float64 and the other in float32, as one; draws are those of float32."""
+        return Trace(
+            {**self.arrays, **other.arrays},
+            {**self.floors, **other.floors},
+            other.draws,
+            {**self.notes, **other.notes},
+        )
+
     def same_bits(self, port: Trace, name: str) -> bool:
         """Whether the port's float32 array is this reference's to the last bit."""
         ours = port.array("float32", name)

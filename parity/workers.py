@@ -18,6 +18,7 @@ from typing import Any
 import execnet
 
 from parity.errors import BadCall, MissingPackage, ParityError, PortFailed, ReferenceFailed
+from parity.traces import PRECISIONS, Trace
 
 #: Set before either framework is imported. One thread a side: the two run at the same time, and
 #: sums in a fixed order make one seed give one report. oneDNN is off because TensorFlow 2.21
@@ -152,6 +153,51 @@ class Worker:
         error = kind(message)
         error.add_note(traceback)
         return error
+
+
+class Twins:
+    """A reference in two processes, one for each precision; otherwise as a :class:`Worker`.
+
+    What floors cost is the reference run over and over, and the two precisions have nothing to
+    say to each other: on two cores the wait is half as long.
+    """
+
+    def __init__(self, first: Worker, second: Worker) -> None:
+        self.first, self.second = first, second
+        self._opening, self._split = True, False
+
+    def ask(self, method: str, **arguments: Any) -> Any:
+        """Send a request and wait for its answer."""
+        self.send(method, **arguments)
+        return self.receive()
+
+    def send(self, method: str, **arguments: Any) -> None:
+        """Send a request: to both if it asks for floors in both precisions."""
+        self._split = method in ("network", "samples", "training") and "copies" in arguments
+        if not self._split:
+            self.first.send(method, **arguments)
+            return
+        for worker, precision in zip((self.first, self.second), PRECISIONS, strict=True):
+            worker.send(method, precisions=[precision], **arguments)
+
+    def receive(self) -> Any:
+        """The answer to the last request; traces of the two precisions are put together."""
+        if self._opening:
+            self._opening = False
+            self.second.receive()
+            return self.first.receive()
+        if not self._split:
+            return self.first.receive()
+        try:
+            first = Trace.from_bytes(self.first.receive(), "the reference")
+        finally:
+            answer = self.second.receive()
+        return first.joined(Trace.from_bytes(answer, "the reference")).to_bytes()
+
+    def close(self) -> None:
+        """End both processes."""
+        self.first.close()
+        self.second.close()
 
 
 class InProcess:

@@ -206,7 +206,7 @@ def record(
     pair: str, root: Path, timeout: float
 ) -> tuple[dict[str, Any], list[CheckResult], dict[str, str]]:
     """All that the reference is asked while ports are judged, by judging the port as it is."""
-    with Session(pair, remember=True, timeout=timeout, root=root) as session:
+    with Session(pair, twins=True, remember=True, timeout=timeout, root=root) as session:
         assert isinstance(session.reference, Recorder)
         checks = run_checks(session, LEAN)
         ask_everything(session)

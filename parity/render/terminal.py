@@ -215,9 +215,10 @@ def _described(case: Case) -> str:
         parts.append(f"settings {dict(case.settings)}")
     if case.sampler is not None:
         call = case.sampler
+        clip = "default" if call.gradient_clip is None else format(call.gradient_clip, "g")
         parts.append(
-            f"{_counted(call.steps, 'step')} of size {call.step_size:g}, noise {call.noise:g}, gradient clip "
-            f"{'default' if call.gradient_clip is None else format(call.gradient_clip, 'g')}"
+            f"{_counted(call.steps, 'step')} of size {call.step_size:g}, noise {call.noise:g}, "
+            f"gradient clip {clip}"
         )
     return ", ".join(parts)
 

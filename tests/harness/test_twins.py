@@ -1,0 +1,26 @@
+"""A reference in two processes answers as one does, to the last bit."""
+
+from __future__ import annotations
+
+from parity import strategies
+from parity.cases import SamplerCall
+from parity.drawing import drawn
+from parity.recipes import Recipe, TrainingRecipe, WeightsRecipe, make_case
+from parity.session import Session
+from parity.workers import Twins
+
+
+def test_two_processes_give_one_answer(session: Session) -> None:
+    settings = drawn(strategies.specs.entry(session.pair.architectures)(), 1, 3)[0]
+    like = {"weights": WeightsRecipe(seed=5), "settings": settings, "key": 11}
+    cases = {
+        "network": make_case(session, Recipe(**like)),
+        "samples": make_case(session, Recipe(**like, sampler=SamplerCall(3, 10.0, 0.05))),
+        "training": make_case(session, Recipe(**like, training=TrainingRecipe(2, 10, 4))),
+    }
+    with Session(session.pair_spec, twins=True, root=session.root) as both:
+        assert isinstance(both.reference, Twins)
+        for method, case in cases.items():
+            options = {"case": case.to_bytes(), "copies": 2}
+            together = both.reference.ask(method, **options)
+            assert together == session.reference.ask(method, **options), method
