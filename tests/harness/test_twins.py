@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parity import strategies
+from parity import specs
 from parity.cases import SamplerCall
 from parity.drawing import drawn
 from parity.recipes import Recipe, TrainingRecipe, WeightsRecipe, make_case
@@ -10,8 +10,9 @@ from parity.session import Session
 from parity.workers import Twins
 
 
-def test_two_processes_give_one_answer(session: Session) -> None:
-    settings = drawn(strategies.specs.entry(session.pair.architectures)(), 1, 3)[0]
+def test_two_processes_give_one_answer(parity_session: Session) -> None:
+    session = parity_session
+    settings = drawn(specs.entry(session.pair.architectures)(), 1, 3)[0]
     like = {"weights": WeightsRecipe(seed=5), "settings": settings, "key": 11}
     cases = {
         "network": make_case(session, Recipe(**like)),
