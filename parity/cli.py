@@ -66,6 +66,7 @@ def _fail(console: Console, error: ParityError, status: int) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from parity.plan import draw
     from parity.render.terminal import print_report, progress
     from parity.report import Report
     from parity.runner import run_checks
@@ -97,7 +98,8 @@ def _check(options: argparse.Namespace) -> int:
         progress(progress_console) as tell,
     ):
         opened = time.perf_counter()
-        checks = run_checks(session, profile, options.seed, only=only, case=case, tell=tell)
+        plan = draw(session, profile, options.seed)
+        checks = run_checks(session, plan, only=only, case=case, tell=tell)
         checked = time.perf_counter()
         failing = {} if case is not None else _kept(session, checks, profile, options.seed, tell)
         explanation = None
@@ -105,7 +107,7 @@ def _check(options: argparse.Namespace) -> int:
             from parity.explain.explain import explain
 
             tell("looking for causes", 0, 1)
-            explanation = explain(session, checks, options.seed)
+            explanation = explain(session, checks, plan)
             tell("looking for causes", 1, 1)
         environment = session.environment()
     accepted, problems = apply_waivers(checks, config.accept, datetime.date.today())

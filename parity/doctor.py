@@ -37,6 +37,7 @@ from parity.comparison import (
     compare,
     ratio,
 )
+from parity.drawing import drawn
 from parity.errors import PortFailed
 from parity.explain.explain import explain_network_case
 from parity.floor import NETWORK_COPIES, TRAJECTORY_COPIES
@@ -44,7 +45,7 @@ from parity.outcome import Outcome
 from parity.randomness import generator
 from parity.recipes import make_case
 from parity.render.terminal import progress
-from parity.runner import Tell, drawn_recipes
+from parity.runner import Tell
 from parity.session import Session
 from parity.traces import PRECISIONS
 from parity.workers import ENVIRONMENT
@@ -180,7 +181,7 @@ def installed() -> dict[str, str]:
 
 def _oracle(session: Session) -> Iterator[str]:
     """Whether float64 is float64 on both sides, and draws are shared and repeatable."""
-    recipe = next(iter(drawn_recipes(strategies.networks(session), 1, 0)))
+    recipe = drawn(strategies.networks(session), 1, 0)[0]
     case = make_case(session, recipe)
     reference, port = session.ask_both("network", case, reference={"copies": NETWORK_COPIES})
     if isinstance(port, PortFailed):
@@ -197,7 +198,7 @@ def _oracle(session: Session) -> Iterator[str]:
             )
     if session.has("generate_samples"):
         calls = strategies.sampler_calls(session, max_steps=3)
-        recipe = next(iter(drawn_recipes(strategies.networks(session, sampler=calls), 1, 0)))
+        recipe = drawn(strategies.networks(session, sampler=calls), 1, 0)[0]
         for outcome in check_sampler(session, make_case(session, recipe), twice=True):
             if outcome.check == "draw_log" and not outcome.verdict.green:
                 yield outcome.failure or "; ".join(f["message"] for f in outcome.findings)
@@ -212,7 +213,7 @@ def _measure(
     trains = all(session.has(entry) for entry in ("train_step", "make_optimizer"))
     n_trainings = cases // TRAINING_SHARE if trains else 0
     n_networks = cases - n_trajectories - n_trainings
-    networks = drawn_recipes(strategies.networks(session, pool), n_networks, seed)
+    networks = drawn(strategies.networks(session, pool), n_networks, seed)
     rng = generator(seed, "planted faults")
     done = 0
     for recipe in networks:
@@ -237,15 +238,15 @@ def _measure(
             arrays = {p: port.arrays[p][name] for p in PRECISIONS}
             _plant(rng, name, reference_answer(reference, name), arrays, measured)
     calls = strategies.sampler_calls(session)
-    drawn = strategies.networks(session, pool, max_batch=4, sampler=calls)
-    for recipe in drawn_recipes(drawn, n_trajectories, seed + 1):
+    trajectories = strategies.networks(session, pool, max_batch=4, sampler=calls)
+    for recipe in drawn(trajectories, n_trajectories, seed + 1):
         case = make_case(session, recipe)
         measured.add_outcomes(check_sampler(session, case), case)
         done += 1
         tell("random cases", done, cases)
         if measured.planted < faults * done // cases:
             _plant_in_trajectory(rng, session, case, faults * done // cases, measured)
-    for recipe in drawn_recipes(strategies.trainings(session, max_steps=2), n_trainings, seed + 2):
+    for recipe in drawn(strategies.trainings(session, max_steps=2), n_trainings, seed + 2):
         case = make_case(session, recipe)
         measured.add_outcomes(check_training(session, case), case)
         done += 1

@@ -15,6 +15,7 @@ from parity import strategies
 from parity.cases import Case
 from parity.errors import BadCall
 from parity.outcome import CheckResult
+from parity.plan import Plan
 from parity.profiles import Profile
 from parity.recipes import Recipe, make_case
 from parity.runner import run_checks
@@ -47,7 +48,7 @@ def smallest(
             if len(known) >= TRIES:
                 return False
             case = make_case(session, recipe)
-            found = run_checks(session, profile, seed, only=(check.name,), case=case)
+            found = run_checks(session, Plan(), only=(check.name,), case=case)
             known[key] = any(not result.verdict.green for result in found)
             if tell is not None:
                 tell("shrinking the failing case", len(known), TRIES)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from parity.cases import Case
 from parity.outcome import CheckResult, Outcome, pool
-from parity.profiles import profile_named
+from parity.plan import Plan
 from parity.render.terminal import failure_lines
 from parity.runner import run_checks
 from parity.session import Session
@@ -51,7 +51,7 @@ def reproduce(
     __tracebackhide__ = True
     loaded = Case.load(case)
     with Session(pair, reference=reference, port=port, in_process=in_process) as session:
-        checks = run_checks(session, profile_named("quick"), only=(check,), case=loaded)
+        checks = run_checks(session, Plan(), only=(check,), case=loaded)
     for result in checks:
         _assert_green(result)
         print(f"{result.name}: {result.verdict}")

@@ -18,6 +18,7 @@ from ebm.story.page import write_page
 from ebm.story.runs import PROGRAMS
 from parity import archive
 from parity.outcome import CheckResult
+from parity.plan import draw
 from parity.profiles import PROFILES
 from parity.runner import run_checks
 from parity.session import Session
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _checks(port: str) -> list[CheckResult]:
     """What ``parity check --port`` finds in a program."""
     with Session("ebm.story.pair:pair", port=port) as session:
-        return run_checks(session, PROFILES["quick"])
+        return run_checks(session, draw(session, PROFILES["quick"], 0))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from parity import archive, specs, strategies
+from parity import archive, specs
 from parity.cases import Case
 from parity.checks.network import oracle_trouble
 from parity.comparison import FLOAT64_FLOORS
@@ -20,7 +20,8 @@ from parity.explain.sampler import probe_case as sampler_case
 from parity.explain.training import Run, explain_training, probe_case, run_of
 from parity.floor import NETWORK_COPIES
 from parity.outcome import CheckResult
-from parity.recipes import Recipe, WeightsRecipe, make_case
+from parity.plan import Plan
+from parity.recipes import make_case
 from parity.session import Session, Settings
 from parity.traces import Trace
 
@@ -29,7 +30,7 @@ SAMPLER = ("samples_teacher_forced", "samples_free_running", "draw_log", "noise_
 TRAINING = ("losses", "parameter_gradients", "training_state", "replay_buffer", "validation")
 
 
-def explain(session: Session, checks: Sequence[CheckResult], seed: int = 0) -> Explanation:
+def explain(session: Session, checks: Sequence[CheckResult], plan: Plan) -> Explanation:
     """Name the causes behind the checks that are not green.
 
     The network, the sampler (on a probe energy, so apart from the network) and training (on another
@@ -42,7 +43,7 @@ def explain(session: Session, checks: Sequence[CheckResult], seed: int = 0) -> E
     causes: list[Cause] = []
     unexplained: list[Unexplained] = []
     if network_red := red & set(NETWORK):
-        causes, unexplained = _network(session, seed, "batch_independence" in red)
+        causes, unexplained = _network(session, plan, "batch_independence" in red)
         if not causes and not unexplained:
             unexplained.append(_check_problem(checks, network_red))
     looked = red & {*NETWORK, *SAMPLER, *TRAINING, "state_restored", "draw_log in training"}
@@ -69,9 +70,9 @@ def explain(session: Session, checks: Sequence[CheckResult], seed: int = 0) -> E
     return Explanation(_each_once(causes), tuple(unexplained), waits)
 
 
-def ask_everything(session: Session, seed: int = 0) -> None:
+def ask_everything(session: Session, plan: Plan) -> None:
     """Ask both sides all that an explanation may need, whatever is red: for recording."""
-    for case in _network_cases(session, seed):
+    for case in (make_case(session, recipe) for recipe in plan.localising):
         for part in (case, alone(case)):
             _ask_network(session, part)
     if session.has("generate_samples"):
@@ -93,7 +94,7 @@ def _each_once(causes: Sequence[Cause]) -> tuple[Cause, ...]:
     return tuple(unique.values())
 
 
-def _network(session: Session, seed: int, coupled: bool) -> tuple[list[Cause], list[Unexplained]]:
+def _network(session: Session, plan: Plan, coupled: bool) -> tuple[list[Cause], list[Unexplained]]:
     """On the published architecture, and if that shows nothing, on drawn ones.
 
     Args:
@@ -101,7 +102,8 @@ def _network(session: Session, seed: int, coupled: bool) -> tuple[list[Cause], l
     """
     causes: list[Cause] = []
     unexplained: list[Unexplained] = []
-    for case in _network_cases(session, seed):
+    for recipe in plan.localising:
+        case = make_case(session, recipe)
         found, left = explain_network_case(session, case, coupled)
         # Where a layer is missing, what lies around it can only be seen in another architecture.
         known = {cause.id for cause in causes}
@@ -111,12 +113,6 @@ def _network(session: Session, seed: int, coupled: bool) -> tuple[list[Cause], l
         if unexplained or (causes and all(cause.id != "layer-missing" for cause in causes)):
             break
     return causes, unexplained
-
-
-def _network_cases(session: Session, seed: int) -> Iterator[Case]:
-    for settings in (None, *strategies.architectures(session, 4, seed)):
-        recipe = Recipe(WeightsRecipe(scale=1.5, seed=seed + 5), batch=3, settings=settings)
-        yield make_case(session, recipe)
 
 
 def explain_network_case(

@@ -26,6 +26,7 @@ from parity.explain.explain import ask_everything
 from parity.mutants.judge import LEAN, Judged, Mask, judge, names_of
 from parity.mutants.mutant import Conflict, Mutant, edited
 from parity.outcome import CheckResult
+from parity.plan import draw
 from parity.recorded import Recorded, Recorder
 from parity.runner import run_checks
 from parity.session import Session
@@ -208,8 +209,9 @@ def record(
     """All that the reference is asked while ports are judged, by judging the port as it is."""
     with Session(pair, twins=True, remember=True, timeout=timeout, root=root) as session:
         assert isinstance(session.reference, Recorder)
-        checks = run_checks(session, LEAN)
-        ask_everything(session)
+        plan = draw(session, LEAN, 0)
+        checks = run_checks(session, plan)
+        ask_everything(session, plan)
         answers = dict(session.reference.answers)
         environment = session.environment()
     red = [check.name for check in checks if not check.verdict.green]

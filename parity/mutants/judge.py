@@ -13,6 +13,7 @@ from typing import Any
 from parity.explain.causes import Explanation
 from parity.explain.explain import explain
 from parity.mutants.mutant import Mutant, write
+from parity.plan import draw
 from parity.profiles import Profile
 from parity.runner import run_checks
 from parity.session import Session
@@ -100,9 +101,10 @@ def judge(
     session.port_answers = []
     try:
         with session.with_overlay(overlay):
-            checks = run_checks(session, LEAN)
+            plan = draw(session, LEAN, 0)
+            checks = run_checks(session, plan)
             answers = hashlib.sha256("".join(session.port_answers).encode()).hexdigest()
-            explanation = explain(session, checks)
+            explanation = explain(session, checks, plan)
     finally:
         session.port_answers = None
     alike = [mask for mask, digest in masks if digest in (None, answers)] or [tuple(mutants)]

@@ -14,6 +14,7 @@ from parity.explain.explain import explain
 from parity.explain.network import ACTIVATIONS, Layer, Segment, compute, refit
 from parity.explain.sampler import OPTIONS, Rule, behaviour, departures, find, near
 from parity.mutants.judge import LEAN
+from parity.plan import draw
 from parity.render.terminal import cause_lines
 from parity.runner import run_checks
 from parity.session import Session
@@ -99,7 +100,8 @@ def explained(session: Session, tmp_path: Path, text: str) -> Explanation:
     path = tmp_path / "port.py"
     path.write_text(HEAD + text)
     with session.with_port(str(path)):
-        return explain(session, run_checks(session, LEAN, only=CHECKS))
+        plan = draw(session, LEAN, 0)
+        return explain(session, run_checks(session, plan, only=CHECKS), plan)
 
 
 def named(explanation: Explanation) -> set[tuple[str, str]]:

@@ -9,6 +9,7 @@ import pytest
 from parity.explain.causes import Explanation
 from parity.explain.explain import explain
 from parity.mutants.judge import LEAN
+from parity.plan import draw
 from parity.runner import run_checks
 from parity.session import Session
 from parity.weights import Parameter, Weight, match_partly
@@ -49,7 +50,8 @@ def explained(session: Session, tmp_path: Path, text: str, *only: str) -> Explan
     path = tmp_path / "port.py"
     path.write_text(HEAD + text)
     with session.with_port(str(path)):
-        return explain(session, run_checks(session, LEAN, only=only or ("energies",)))
+        plan = draw(session, LEAN, 0)
+        return explain(session, run_checks(session, plan, only=only or ("energies",)), plan)
 
 
 def net(init: str = "pass", middle: str = "pass", end: str = "") -> str:

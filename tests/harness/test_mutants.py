@@ -17,6 +17,7 @@ from parity.explain.explain import explain
 from parity.mutants import campaign
 from parity.mutants.judge import LEAN, Judged, compare, judge
 from parity.mutants.mutant import Conflict, Mutant, edited, write
+from parity.plan import draw
 from parity.runner import run_checks
 from parity.session import Session
 from tests.harness.ports import ROOT, mutant
@@ -68,9 +69,10 @@ def test_faults_that_come_together_are_told_apart(
 
 
 def test_the_port_itself_is_green_and_nothing_is_named_in_it(parity_session: Session) -> None:
-    checks = run_checks(parity_session, LEAN)
+    plan = draw(parity_session, LEAN, 0)
+    checks = run_checks(parity_session, plan)
     assert [check.name for check in checks if not check.verdict.green] == []
-    assert explain(parity_session, checks) == Explanation()
+    assert explain(parity_session, checks, plan) == Explanation()
 
 
 def test_every_fault_of_the_catalogue_has_a_mutant() -> None:

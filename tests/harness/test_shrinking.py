@@ -11,6 +11,7 @@ import pytest
 
 from parity.cases import Case
 from parity.mutants.mutant import write
+from parity.plan import Plan, draw
 from parity.profiles import Profile
 from parity.runner import run_checks
 from parity.session import Session
@@ -40,10 +41,10 @@ def test_a_failing_case_gets_small_and_still_fails(
     name: str, check: str, images: int, parity_session: Session, tmp_path: Path
 ) -> None:
     with parity_session.with_overlay(write([mutant(name)], ROOT, tmp_path)):
-        (red,) = run_checks(parity_session, PROFILE, only=(check,))
+        (red,) = run_checks(parity_session, draw(parity_session, PROFILE, 0), only=(check,))
         case = smallest(parity_session, red, PROFILE, 0)
         assert case is not None
-        (again,) = run_checks(parity_session, PROFILE, only=(check,), case=case)
+        (again,) = run_checks(parity_session, Plan(), only=(check,), case=case)
     assert not again.verdict.green
     assert red.first_bad is not None
     assert red.first_bad.case is not None
@@ -54,7 +55,7 @@ def test_a_failing_case_gets_small_and_still_fails(
 
 
 def test_a_green_check_has_no_failing_case(parity_session: Session) -> None:
-    (check,) = run_checks(parity_session, PROFILE, only=("energies",))
+    (check,) = run_checks(parity_session, draw(parity_session, PROFILE, 0), only=("energies",))
     assert smallest(parity_session, check, PROFILE, 0) is None
 
 

@@ -1,0 +1,157 @@
+"""Which cases a run has: drawn from a profile and a seed, or as a golden lists them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from parity import specs, strategies
+from parity.cases import SamplerCall
+from parity.drawing import drawn
+from parity.profiles import Profile
+from parity.recipes import Recipe, TrainingRecipe, WeightsRecipe
+from parity.session import Session, Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The recipes of every property. Cases that must always be there come before any drawn ones.
+
+    Attributes:
+        initialisations: architectures whose fresh weights are compared, and the seeds of each.
+        localising: on which the network's faults are looked for, when it is red.
+    """
+
+    networks: tuple[Recipe, ...] = ()
+    batches: tuple[Recipe, ...] = ()
+    trajectories: tuple[Recipe, ...] = ()
+    noises: tuple[Recipe, ...] = ()
+    states: tuple[Recipe, ...] = ()
+    trainings: tuple[Recipe, ...] = ()
+    initialisations: tuple[tuple[Settings, tuple[int, ...]], ...] = ()
+    localising: tuple[Recipe, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Plan:
+        """The inverse of :meth:`to_dict`."""
+        recipes = {
+            field.name: tuple(_recipe(recipe) for recipe in plain[field.name])
+            for field in dataclasses.fields(cls)
+            if field.name != "initialisations"
+        }
+        initialisations = tuple((s, tuple(seeds)) for s, seeds in plain["initialisations"])
+        return cls(**recipes, initialisations=initialisations)
+
+
+def _recipe(plain: Mapping[str, Any]) -> Recipe:
+    sampler, training = plain["sampler"], plain["training"]
+    return Recipe(
+        **{
+            **plain,
+            "weights": WeightsRecipe(**plain["weights"]),
+            "sampler": None if sampler is None else SamplerCall(**sampler),
+            "training": None if training is None else TrainingRecipe(**training),
+        }
+    )
+
+
+def draw(session: Session, profile: Profile, seed: int) -> Plan:
+    """The cases of ``profile``, as ``seed`` has them."""
+    pool = strategies.architectures(session, profile.architectures, seed)
+    networks = strategies.networks(session, pool)
+    batches = networks.filter(lambda recipe: recipe.batch > 1)
+    calls = strategies.sampler_calls(session, max_steps=profile.max_steps)
+    trajectories = strategies.networks(session, pool, max_batch=4, sampler=calls)
+    short = strategies.sampler_calls(session, max_steps=6)
+    states = strategies.networks(session, pool, max_batch=4, sampler=short)
+    states = states.filter(lambda recipe: recipe.batch > 1)
+    fixed = _fixed_trainings(session)
+    # Without a strategy of the pair's, every case is the program's own run, which may be long.
+    n_trainings = profile.trainings if session.pair.trainings is not None else int(not fixed)
+    architectures: list[Settings] = [None, *pool][: profile.initialisations]
+    return Plan(
+        networks=(*_trained(session), *drawn(networks, profile.networks, seed)),
+        batches=tuple(drawn(batches, profile.batches, seed + 1)),
+        trajectories=(
+            *_published_trajectories(session, profile.published_steps),
+            *drawn(trajectories, profile.trajectories, seed + 2),
+        ),
+        noises=tuple(_noise(seed, number) for number in range(profile.noises)),
+        states=tuple(drawn(states, profile.states, seed + 3)),
+        trainings=(*fixed, *drawn(strategies.trainings(session), n_trainings, seed + 4)),
+        initialisations=tuple(
+            (settings, tuple(seed + n for n in range(1 if settings is None else 4)))
+            for settings in architectures
+        ),
+        localising=localising(session, seed),
+    )
+
+
+def localising(session: Session, seed: int) -> tuple[Recipe, ...]:
+    """The published architecture, and drawn ones in which what that hides can be seen."""
+    return tuple(
+        Recipe(WeightsRecipe(scale=1.5, seed=seed + 5), batch=3, settings=settings)
+        for settings in (None, *strategies.architectures(session, 4, seed))
+    )
+
+
+def _noise(seed: int, number: int) -> Recipe:
+    call = SamplerCall(steps=4, step_size=0.0, noise=0.005 * 2.0 ** (number % 5))
+    return Recipe(WeightsRecipe(seed=seed), batch=4, key=seed + number, sampler=call)
+
+
+def _trained(session: Session) -> list[Recipe]:
+    """Every set of trained weights, on real images, noise and mixtures of the two."""
+    kinds = ("uniform", "real", "mixture") if session.pair.images is not None else ("uniform",)
+    return [
+        Recipe(weights=WeightsRecipe(trained=name), images=kind, batch=8, key=number)
+        for name in session.pair.weights
+        for number, kind in enumerate(kinds)
+    ]
+
+
+def _published_trajectories(session: Session, steps: int) -> list[Recipe]:
+    """Published steps on weights where they are not chaotic, and cases where clips bind."""
+    trained = next(iter(session.pair.weights), None)
+    calm = WeightsRecipe(trained=trained) if trained else WeightsRecipe(scale=1.0, seed=1)
+    published = SamplerCall(steps=steps, step_size=10.0, noise=0.005)
+    lively = SamplerCall(steps=6, step_size=10.0, noise=0.05)
+    start = "mixture" if session.pair.images is not None else "uniform"
+    return [
+        Recipe(weights=calm, images=start, batch=3, key=60, sampler=published),
+        Recipe(
+            weights=WeightsRecipe(scale=3.0, seed=2),
+            images="outside",
+            batch=3,
+            key=6,
+            sampler=lively,
+        ),
+    ]
+
+
+def _fixed_trainings(session: Session) -> list[Recipe]:
+    """What the pair declares; from trained weights on real images where those fit."""
+    if session.pair.fixed_trainings is None:
+        return []
+    published = session.facts(None)
+    recipes = []
+    for number, (settings, n_real, steps) in enumerate(specs.entry(session.pair.fixed_trainings)()):
+        facts = session.facts(settings)
+        fits = (facts.shapes, facts.image_shape) == (published.shapes, published.image_shape)
+        trained = next(iter(session.pair.weights), None) if fits else None
+        recipes.append(
+            Recipe(
+                weights=WeightsRecipe(trained=trained),
+                images="real" if fits and session.pair.images is not None else "uniform",
+                batch=n_real,
+                settings=settings,
+                key=number,
+                training=TrainingRecipe(steps=steps),
+            )
+        )
+    return recipes
