@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install parity test lint format mutants train story doctor calibrate clean
+.PHONY: help install parity test lint format record mutants train story doctor calibrate clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -38,6 +38,9 @@ doctor: $(INSTALLED) ## What is installed, and do the float64 oracle and the sha
 
 calibrate: $(INSTALLED) ## Measure the distribution of residual / floor on 1,000 random cases, how many of 200 small faults are caught, and that explain names none
 	@$(BIN)/parity doctor --cases 1000 --faults 200 --json build/calibration.json
+
+record: $(INSTALLED) ## Run the reference, write goldens/ anew, and say what changed
+	@$(BIN)/parity record --golden goldens
 
 mutants: $(INSTALLED) ## Put every known fault, and every pair of them, into the port; 12 minutes; writes docs/mutants.md
 	@$(BIN)/parity mutants --matrix docs/mutants.md

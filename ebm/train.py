@@ -91,6 +91,7 @@ class TrainingRun:
     def train(self, checkpoint: Path) -> None:
         """Run the epochs that are left, with a checkpoint after each."""
         console = Console(stderr=True)
+        console.print(f"a checkpoint after each epoch: {checkpoint}", soft_wrap=True)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
             batches = math.ceil(len(self.real) / self.settings.batch_size)

@@ -67,7 +67,14 @@ def from_bytes(data: bytes, name: str) -> tuple[Arrays, dict[str, Any]]:
         about, recorded = body["about"], body["digest"]
     except BadFile:
         raise
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        safetensors.SafetensorError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,  # a header of nothing but brackets
+    ) as error:
         raise BadFile(
             f"{name} cannot be read as a file of parity's ({type(error).__name__}: {error}); "
             "it was cut short, altered, or written by another program"

@@ -1,4 +1,4 @@
-"""The command line: ``parity check``, ``explain``, ``mutants``, ``doctor`` and ``convert``."""
+"""The command line: one function for each command, and what it accepts."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from parity.profiles import PROFILES, profile_named
 from parity.workers import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
+    from parity.goldens import Golden
     from parity.outcome import CheckResult
     from parity.profiles import Profile
+    from parity.recorded import Recorded
     from parity.runner import Tell
     from parity.session import Session
 
@@ -67,6 +69,7 @@ def _fail(console: Console, error: ParityError, status: int) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from parity.plan import draw
+    from parity.recorded import Recorded
     from parity.render.terminal import print_report, progress
     from parity.report import Report
     from parity.runner import run_checks
@@ -75,15 +78,18 @@ def _check(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     config = load_config(Path.cwd())
     pair = _pair(options.pair, config.pair)
-    profile = profile_named(options.profile)
-    if options.seed < 0:
-        raise BadCall(f"--seed must be at least 0, got {options.seed}")
+    seed = options.seed or 0
+    profile = profile_named(options.profile or "quick")
+    if seed < 0:
+        raise BadCall(f"--seed must be at least 0, got {seed}")
     if options.timeout <= 0:
         raise BadCall(f"--timeout must be above 0 seconds, got {options.timeout:g}")
     if options.json is not None:
         _writable(options.json, "--json")
     case = None if options.case is None else Case.load(options.case)
     only = tuple(name for names in options.only for name in names.split(",") if name)
+    golden = None if options.golden is None else _golden(options, config.root, pair)
+    recorded = None if golden is None else Recorded(golden.answers, f"the golden {golden.folder}")
     progress_console = Console(stderr=True)
     with (
         Session(
@@ -93,15 +99,16 @@ def _check(options: argparse.Namespace) -> int:
             in_process=options.in_process,
             timeout=options.timeout,
             twins=True,
+            recorded=recorded,
             root=config.root,
         ) as session,
         progress(progress_console) as tell,
     ):
         opened = time.perf_counter()
-        plan = draw(session, profile, options.seed)
+        plan = draw(session, profile, seed) if golden is None else golden.plan
         checks = run_checks(session, plan, only=only, case=case, tell=tell)
         checked = time.perf_counter()
-        failing = {} if case is not None else _kept(session, checks, profile, options.seed, tell)
+        failing = {} if case is not None else _kept(session, checks, golden, profile, seed, tell)
         explanation = None
         if options.explains:
             from parity.explain.explain import explain
@@ -111,11 +118,13 @@ def _check(options: argparse.Namespace) -> int:
             tell("looking for causes", 1, 1)
         environment = session.environment()
     accepted, problems = apply_waivers(checks, config.accept, datetime.date.today())
+    if golden is not None and recorded is not None and not only and case is None:
+        problems += _unused(golden, recorded, checks)
     seconds = {check.name: check.seconds for check in checks}
     report = Report(
         pair=pair,
-        profile=profile.name,
-        seed=options.seed,
+        profile=profile.name if golden is None else "golden",
+        seed=seed if golden is None else golden.seed,
         checks=tuple(accepted),
         environment={"parity": parity.__version__, "python": sys.version.split()[0], **environment},
         seconds={
@@ -128,6 +137,7 @@ def _check(options: argparse.Namespace) -> int:
         failing=failing,
         port=options.port,
         reference=options.reference,
+        golden=None if golden is None else str(options.golden),
         narrowed=only,
         problems=tuple(problems),
     )
@@ -137,16 +147,93 @@ def _check(options: argparse.Namespace) -> int:
     return EXIT_PARITY if report.green else EXIT_NO_PARITY
 
 
+def _golden(options: argparse.Namespace, root: Path, pair: str) -> Golden:
+    """The golden named on the command line; it takes the place of what else chooses cases."""
+    from parity import goldens
+
+    for option in ("reference", "profile", "seed"):
+        if getattr(options, option) is not None:
+            raise BadCall(
+                f"--golden and --{option} exclude each other: a golden is a recorded reference "
+                "with the cases that it answered"
+            )
+    return goldens.load(options.golden, root, pair)
+
+
+def _unused(golden: Golden, recorded: Recorded, checks: Sequence[CheckResult]) -> list[str]:
+    """Files of a golden that no check asked for, though all checks are green."""
+    if not all(check.verdict.green for check in checks):
+        return []
+    needless = [n for n in golden.unused(recorded.asked) if not n.startswith("explanation")]
+    return [
+        f"{golden.folder / name} was not used by any check: the port declares less than when the "
+        "golden was recorded, or record it again"
+        for name in needless
+    ]
+
+
 def _kept(
-    session: Session, checks: Sequence[CheckResult], profile: Profile, seed: int, tell: Tell
+    session: Session,
+    checks: Sequence[CheckResult],
+    golden: Golden | None,
+    profile: Profile,
+    seed: int,
+    tell: Tell,
 ) -> dict[str, tuple[Case, Path]]:
     """The smallest failing case of the first check that has one, kept in a file."""
-    from parity.shrinking import keep, smallest
+    from parity.shrinking import keep, smallest, smallest_recorded
 
     for check in checks:
-        if not check.verdict.green and (small := smallest(session, check, profile, seed, tell)):
+        if check.verdict.green:
+            continue
+        if golden is None:
+            small = smallest(session, check, profile, seed, tell)
+        else:
+            small = smallest_recorded(check)
+        if small is not None:
             return {check.name: (small, keep(small, check.name, session.root))}
     return {}
+
+
+def _record(options: argparse.Namespace) -> int:
+    from parity import goldens
+    from parity.errors import GoldenRefused
+    from parity.recording import RecordingSession, record
+    from parity.render.terminal import progress
+
+    start = time.perf_counter()
+    config = load_config(Path.cwd())
+    pair = _pair(options.pair, config.pair)
+    goldens.refuse_other_content(options.golden)
+    before = None
+    if options.golden.exists():
+        try:
+            before = goldens.read(options.golden)
+        except GoldenRefused as error:
+            print(f"replacing what cannot be read: {error}")
+    with (
+        RecordingSession(
+            pair,
+            reference=options.reference,
+            port=options.port,
+            timeout=options.timeout,
+            twins=True,
+            remember=True,
+            root=config.root,
+        ) as session,
+        progress(Console(stderr=True)) as tell,
+    ):
+        record(session, options.golden, options.seed, tell)
+    after = goldens.read(options.golden)
+    for line in [] if before is None else goldens.changes(before, after):
+        print(line)
+    size = sum(path.stat().st_size for path in options.golden.iterdir())
+    same = before is not None and before.answers == after.answers
+    print(
+        f"{options.golden}: {len(after.files)} files, {size / 1e6:.2f} MB"
+        f"{', the same answers as before' if same else ''}, {time.perf_counter() - start:.0f} s"
+    )
+    return EXIT_PARITY
 
 
 def _mutants(options: argparse.Namespace) -> int:
@@ -262,6 +349,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     _check_parser(commands, explains=False)
     _check_parser(commands, explains=True)
+    _record_parser(commands)
     _mutants_parser(commands)
     _doctor_parser(commands)
     _convert_parser(commands)
@@ -292,7 +380,6 @@ def _check_parser(
     _run_options(parser)
     parser.add_argument(
         "--profile",
-        default="quick",
         metavar="|".join(PROFILES),
         help="how many cases: quick (under a minute, the default), ci, or nightly",
     )
@@ -303,11 +390,39 @@ def _check_parser(
         metavar="CHECKS",
         help="run these checks alone, by name, separated by commas; the verdict says so",
     )
+    parser.add_argument(
+        "--golden",
+        type=Path,
+        metavar="DIR",
+        help="check against a recorded reference, without TensorFlow ('parity record' makes one)",
+    )
     parser.add_argument("--case", type=Path, metavar="FILE", help="check one saved case")
     parser.add_argument(
         "--in-process", action="store_true", help="run the port in this process, for a debugger"
     )
-    parser.set_defaults(run=_check, explains=explains)
+    parser.set_defaults(run=_check, explains=explains, seed=None)
+
+
+def _record_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "record",
+        help="run the reference and keep its answers, so that a check needs no TensorFlow",
+        description="Ask the reference all that a check and an explanation may ask, and write a "
+        "golden: a folder that takes the reference's place in 'parity check --golden DIR'. Says "
+        "what changed since the last recording, and by how much.",
+        epilog="exit status: 0 written; 2 the call or the configuration is wrong; 3 the reference "
+        "could not be run, or a\npackage is missing. What was there before is replaced whole, or "
+        "not at all.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _side_options(parser)
+    parser.add_argument(
+        "--golden", type=Path, metavar="DIR", required=True, help="the folder to write"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="what is drawn (default 0)"
+    )
+    parser.set_defaults(run=_record)
 
 
 def _mutants_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -47,7 +47,7 @@ from parity.recipes import make_case
 from parity.render.terminal import progress
 from parity.runner import Tell
 from parity.session import Session
-from parity.traces import PRECISIONS
+from parity.traces import PRECISIONS, Trace
 from parity.workers import ENVIRONMENT
 
 PACKAGES = ("torch", "tensorflow-cpu", "tensorflow", "keras", "numpy", "hypothesis", "safetensors")
@@ -224,9 +224,7 @@ def _measure(
         if isinstance(port, PortFailed):
             measured.alarms.append(str(port))
             continue
-        causes, left = explain_network_case(session, case, True, (reference, port))
-        measured.named += [f"{c.id} at {c.where}: {c.evidence}" for c in causes]
-        measured.named += [f"{u.where}: {u.evidence}" for u in left]
+        _name_causes(session, case, measured, (reference, port))
         for name in reference.arrays["float64"]:
             comparison = compare_arrays(name, reference, port)
             measured.add(name.split("/")[0], comparison, case)
@@ -242,6 +240,7 @@ def _measure(
     for recipe in drawn(trajectories, n_trajectories, seed + 1):
         case = make_case(session, recipe)
         measured.add_outcomes(check_sampler(session, case), case)
+        _name_causes(session, case, measured)
         done += 1
         tell("random cases", done, cases)
         if measured.planted < faults * done // cases:
@@ -249,8 +248,21 @@ def _measure(
     for recipe in drawn(strategies.trainings(session, max_steps=2), n_trainings, seed + 2):
         case = make_case(session, recipe)
         measured.add_outcomes(check_training(session, case), case)
+        _name_causes(session, case, measured)
         done += 1
         tell("random cases", done, cases)
+
+
+def _name_causes(
+    session: Session,
+    case: Case,
+    measured: Measured,
+    network: tuple[Trace, Trace | PortFailed] | None = None,
+) -> None:
+    """What ``explain`` says of the network on this case: nothing, of a correct port."""
+    causes, left = explain_network_case(session, case, True, network)
+    measured.named += [f"{c.id} at {c.where}: {c.evidence}" for c in causes]
+    measured.named += [f"{u.where}: {u.evidence}" for u in left]
 
 
 def _plant_in_trajectory(

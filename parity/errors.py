@@ -19,6 +19,10 @@ class ReferenceFailed(ParityError):
     """The reference raised, hung or died, which is never the port's fault (exit status 3)."""
 
 
+class GoldenRefused(ReferenceFailed):
+    """A golden is missing, altered, of a newer schema or stale (exit status 3)."""
+
+
 class MissingPackage(ParityError):
     """A framework that a side needs is not installed (exit status 3)."""
 

@@ -88,7 +88,8 @@ class Recorded:
         except KeyError:
             method = self._pending.partition("/")[0]
             raise ReferenceFailed(
-                f"{self.source} holds no answer to this {method!r}: it was recorded for other cases"
+                f"{self.source} holds no answer to this {method!r}: it was recorded for other "
+                "cases, weights or images"
             ) from None
 
     def close(self) -> None:

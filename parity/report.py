@@ -25,6 +25,7 @@ class Report:
     Attributes:
         pair: SPEC of the pair.
         port: SPEC of a port that replaced the pair's own, or None; likewise ``reference``.
+        golden: folder of the golden that stood for the reference, if one did.
         narrowed: the checks the run was narrowed to with ``--only``; empty for all.
         explanation: what ``parity explain`` found; None for ``parity check``.
         problems: what makes the run not green besides its checks, such as an unused waiver.
@@ -40,6 +41,7 @@ class Report:
     seconds: Mapping[str, float]
     port: str | None = None
     reference: str | None = None
+    golden: str | None = None
     narrowed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     explanation: Explanation | None = None
@@ -63,6 +65,7 @@ class Report:
             "pair": self.pair,
             "port": self.port,
             "reference": self.reference,
+            "golden": self.golden,
             "profile": self.profile,
             "seed": self.seed,
             "narrowed": list(self.narrowed),

@@ -6,6 +6,8 @@ Cases and traces travel as the bytes they would be saved as.
 from __future__ import annotations
 
 import importlib.util
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,17 @@ class Requests:
 
     def environment(self) -> dict[str, str]:
         return self.runner.environment()
+
+    def sources(self, root: str) -> list[str]:
+        """The project's own files that this process has imported, relative to ``root``."""
+        folder, package = Path(root).resolve(), Path(__file__).resolve().parent
+        found = set()
+        for module in list(sys.modules.values()):
+            path = Path(getattr(module, "__file__", None) or "/").resolve()
+            ours = path.is_relative_to(folder) and not path.is_relative_to(package)
+            if ours and "site-packages" not in path.parts:
+                found.add(path.relative_to(folder).as_posix())
+        return sorted(found)
 
     def weights(self, settings: dict[str, Any] | None) -> dict[str, Any]:
         return self.runner.weights(settings)

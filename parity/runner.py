@@ -51,6 +51,7 @@ class Property:
     """A claim, the checks it feeds, and how its cases come about.
 
     Attributes:
+        name: for files of recorded cases.
         claim: in words, for the progress display.
         checks: names of the checks that its outcomes belong to.
         needs: entries that both sides must declare.
@@ -58,6 +59,7 @@ class Property:
         expected: about how many cases there will be.
     """
 
+    name: str
     claim: str
     checks: tuple[str, ...]
     needs: tuple[str, ...]
@@ -89,8 +91,8 @@ def run_checks(
     outcomes: dict[str, list[Outcome]] = {name: [] for name in wanted}
     seconds = dict.fromkeys(wanted, 0.0)
     unchecked: dict[str, str] = {}
-    properties = _saved(session, case) if case is not None else _properties(session, plan)
-    for claim in properties:
+    claims = _saved(session, case) if case is not None else properties(session, plan)
+    for claim in claims:
         mine = [name for name in claim.checks if name in wanted]
         if not mine:
             continue
@@ -115,7 +117,9 @@ def run_checks(
     ]
 
 
-def _properties(session: Session, plan: Plan) -> list[Property]:
+def properties(session: Session, plan: Plan) -> list[Property]:
+    """Every property of the pair, over the cases of ``plan``."""
+
     def networks() -> Iterator[list[Outcome]]:
         for recipe in plan.networks:
             yield network.check_network(session, make_case(session, recipe))
@@ -153,6 +157,7 @@ def _properties(session: Session, plan: Plan) -> list[Property]:
     both = ("model", "generate_samples")
     return [
         Property(
+            "networks",
             "energies, gradients and activations",
             network.NETWORK_CHECKS,
             ("model",),
@@ -160,6 +165,7 @@ def _properties(session: Session, plan: Plan) -> list[Property]:
             len(plan.networks),
         ),
         Property(
+            "batches",
             "independence of the batch",
             ("batch_independence",),
             ("model",),
@@ -167,6 +173,7 @@ def _properties(session: Session, plan: Plan) -> list[Property]:
             len(plan.batches),
         ),
         Property(
+            "trajectories",
             "Langevin trajectories",
             sampler.SAMPLER_CHECKS,
             both,
@@ -174,20 +181,34 @@ def _properties(session: Session, plan: Plan) -> list[Property]:
             len(plan.trajectories),
         ),
         Property(
-            "the sampler's own noise", ("noise_distribution",), both, noises, len(plan.noises)
+            "noises",
+            "the sampler's own noise",
+            ("noise_distribution",),
+            both,
+            noises,
+            len(plan.noises),
         ),
         Property(
-            "what the sampler leaves behind", ("state_restored",), both, states, len(plan.states)
+            "states",
+            "what the sampler leaves behind",
+            ("state_restored",),
+            both,
+            states,
+            len(plan.states),
         ),
         Property(
+            "trainings",
             "training steps",
             (*training.TRAINING_CHECKS, "draw_log"),
             ("model", "train_step", "make_optimizer"),
             trainings,
             len(plan.trainings),
         ),
-        Property("preprocessing", ("preprocessing",), ("preprocess",), preprocessings, 1),
         Property(
+            "preprocessing", "preprocessing", ("preprocessing",), ("preprocess",), preprocessings, 1
+        ),
+        Property(
+            "initialisations",
             "fresh weights",
             ("initialisation",),
             ("model",),
@@ -215,6 +236,7 @@ def _saved(session: Session, case: Case) -> list[Property]:
     if case.training is not None:
         return [
             Property(
+                "saved",
                 "the saved case: training",
                 (*training.TRAINING_CHECKS, "draw_log"),
                 ("model", "train_step", "make_optimizer"),
@@ -224,6 +246,7 @@ def _saved(session: Session, case: Case) -> list[Property]:
         ]
     found = [
         Property(
+            "saved",
             "the saved case: network",
             (*network.NETWORK_CHECKS, "batch_independence"),
             ("model",),
@@ -234,6 +257,7 @@ def _saved(session: Session, case: Case) -> list[Property]:
     if case.sampler is not None:
         found.append(
             Property(
+                "saved",
                 "the saved case: sampler",
                 (*sampler.SAMPLER_CHECKS, "state_restored"),
                 ("model", "generate_samples"),

@@ -72,6 +72,12 @@ def smallest(
     return make_case(session, recipe)
 
 
+def smallest_recorded(check: CheckResult) -> Case | None:
+    """The smallest of the cases on which ``check`` is red, where no other can be asked."""
+    red = [o.case for o in check.outcomes if o.case is not None and not o.verdict.green]
+    return min(red, key=lambda case: len(case.to_bytes()), default=None)
+
+
 def _like(session: Session, case: Case, profile: Profile, seed: int) -> SearchStrategy[Recipe]:
     """Recipes of the same kind, small architectures first."""
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from parity import goldens
 from parity.cases import Case
 from parity.outcome import CheckResult, Outcome, pool
 from parity.plan import Plan
+from parity.recorded import Recorded
 from parity.render.terminal import failure_lines
 from parity.runner import run_checks
 from parity.session import Session
@@ -31,6 +33,7 @@ def reproduce(
     *,
     port: str | None = None,
     reference: str | None = None,
+    golden: str | Path | None = None,
     in_process: bool = True,
 ) -> None:
     """Run one check on one saved case; says its verdict and returns if that is green.
@@ -42,6 +45,7 @@ def reproduce(
         case: a file that ``parity check`` has kept.
         check: the check's name.
         port, reference: SPEC that replaces one side.
+        golden: folder of a golden that holds the case, in place of a reference that runs.
 
     Raises:
         AssertionError: it is not green; says what differs, where, and by how much.
@@ -50,7 +54,13 @@ def reproduce(
     """
     __tracebackhide__ = True
     loaded = Case.load(case)
-    with Session(pair, reference=reference, port=port, in_process=in_process) as session:
+    recorded = None
+    if golden is not None:
+        folder = Path(golden)
+        recorded = Recorded(goldens.load(folder, Path.cwd(), pair).answers, str(folder))
+    with Session(
+        pair, reference=reference, port=port, in_process=in_process, recorded=recorded
+    ) as session:
         checks = run_checks(session, Plan(), only=(check,), case=loaded)
     for result in checks:
         _assert_green(result)

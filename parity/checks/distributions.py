@@ -28,13 +28,13 @@ def check_noise(session: Session, case: Case) -> list[Outcome]:
     """
     assert case.sampler is not None
     seed = case.key
+    reference_data = session.ask_reference("unintercepted_samples", case, seed=seed)
     data = session.ask_port("unintercepted_samples", case=case, seed=seed)
     if isinstance(data, PortFailed):
         return [failed("noise_distribution", case, data)]
     samples = archive.from_bytes(data, "the port")[0]["samples"].astype(np.float64)
     steps = np.diff(samples, axis=0, prepend=case.images[np.newaxis].astype(np.float64))
     findings = noise_findings(steps, case.sampler.noise)
-    reference_data = session.ask_reference("unintercepted_samples", case, seed=seed)
     reference = archive.from_bytes(reference_data, "the reference")[0]["samples"]
     p_value = float(stats.ks_2samp(samples[0].ravel(), reference[0].ravel()).pvalue)
     if p_value < SIGNIFICANCE:
@@ -89,24 +89,28 @@ def check_initialisation(session: Session, settings: Settings, seeds: list[int])
     """Each fresh weight of the port is distributed as the reference's.
 
     Constants (zero biases) must be equal; all others are compared by a two-sample
-    Kolmogorov-Smirnov test over several builds.
+    Kolmogorov-Smirnov test over several builds. A golden keeps a sample of the reference's.
     """
     facts = session.facts(settings)
+    shapes = {name: list(shape) for name, shape in zip(facts.names, facts.shapes, strict=True)}
     arguments = {
         "settings": None if settings is None else dict(settings),
         "seeds": seeds,
-        "shapes": {n: list(shape) for n, shape in zip(facts.names, facts.shapes, strict=True)},
+        "shapes": shapes,
     }
+    reference_data = session.reference.ask("initial_weights", **arguments)
     port_data = session.ask_port("initial_weights", **arguments)
     if isinstance(port_data, PortFailed):
         return [failed("initialisation", None, port_data)]
-    reference_data = session.reference.ask("initial_weights", **arguments)
     reference, _ = archive.from_bytes(reference_data, "the reference")
     port, _ = archive.from_bytes(port_data, "the port")
     findings = []
     for name, expected in reference.items():
         if name not in port:
             findings.append(f"{name} is missing from the port")
+            continue
+        if list(port[name].shape[1:]) != shapes[name]:
+            findings.append(f"fresh {name} has shape {port[name].shape[1:]}, not {shapes[name]}")
             continue
         if text := _unlike(expected.ravel(), port[name].ravel()):
             findings.append(f"fresh {name} is {text}")
@@ -122,8 +126,6 @@ def check_initialisation(session: Session, settings: Settings, seeds: list[int])
 
 
 def _unlike(expected: np.ndarray, found: np.ndarray) -> str | None:
-    if expected.size != found.size:
-        return f"{found.size} values from the port, {expected.size} from the reference"
     if np.ptp(expected) == 0 or np.ptp(found) == 0:
         if np.ptp(expected) == np.ptp(found) and expected[0] == found[0]:
             return None

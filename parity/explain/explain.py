@@ -17,7 +17,7 @@ from parity.explain.causes import Cause, Explanation, Unexplained
 from parity.explain.network import explain_network
 from parity.explain.sampler import explain_sampler
 from parity.explain.sampler import probe_case as sampler_case
-from parity.explain.training import Run, explain_training, probe_case, run_of
+from parity.explain.training import PROBE_STEPS, Run, explain_training, probe_case, run_of
 from parity.floor import NETWORK_COPIES
 from parity.outcome import CheckResult
 from parity.plan import Plan
@@ -276,7 +276,8 @@ def training_runs(
         shape = session.facts(settings).image_shape
         limits = session.pair.image_range
         two, one = (
-            probe_case(shape, settings, batch, steps=steps, limits=limits) for steps in (2, 1)
+            probe_case(shape, settings, batch, steps=steps, limits=limits)
+            for steps in (PROBE_STEPS, 1)
         )
         restored = probe_case(
             shape,
@@ -284,7 +285,7 @@ def training_runs(
             batch,
             steps=1,
             iterations=10,
-            buffer=16 if session.has("replay_buffer") else None,
+            buffer=4 if session.has("replay_buffer") else None,
             moments=session.moments(settings),
             limits=limits,
         )

@@ -104,6 +104,9 @@ class Run:
     initial_buffer: Array | None
 
 
+PROBE_STEPS = 2
+
+
 def probe_case(
     image_shape: tuple[int, int, int],
     settings: Mapping[str, Any] | None,
@@ -115,7 +118,10 @@ def probe_case(
     moments: Sequence[str] = (),
     limits: tuple[float, float] = (-1.0, 1.0),
 ) -> Case:
-    """A case that trains the probe; half of its pixels lie exactly on the limits."""
+    """A case that trains the probe; half of its pixels lie exactly on the limits.
+
+    A case of one step is the first step of that of two, unless it starts from another state.
+    """
     rng = generator(11, "training probe case")
     probe = TrainingProbe.drawn(image_shape)
 
@@ -134,8 +140,8 @@ def probe_case(
             state[f"{moment}/{WEIGHT}"] = values.astype(np.float32)
     return Case(
         weights={WEIGHT: probe.c},
-        images=drawn(batch * steps),
-        key=17 + steps,
+        images=drawn(batch * PROBE_STEPS)[: batch * steps],
+        key=18 if state else 19,
         settings=settings,
         training=TrainingCall(steps, iterations),
         state=state,

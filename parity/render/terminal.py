@@ -144,7 +144,7 @@ def _reproduction(check: CheckResult, report: Report) -> list[str]:
     """Python that runs the smallest failing case by itself, the port in its own process."""
     case, path = report.failing[check.name]
     arguments = [report.pair, path.as_posix(), check.name]
-    sides = {"port": report.port, "reference": report.reference}
+    sides = {"port": report.port, "reference": report.reference, "golden": report.golden}
     given = [repr(argument) for argument in arguments]
     given += [f"{side}={spec!r}" for side, spec in sides.items() if spec is not None]
     return [
@@ -232,9 +232,9 @@ def _command(check: CheckResult, report: Report) -> str:
     for option, spec in (("--port", report.port), ("--reference", report.reference)):
         if spec is not None:
             parts.append(f"{option} {spec}")
-    return " ".join(
-        [*parts, f"--profile {report.profile} --seed {report.seed} --only {check.name}"]
-    )
+    drawn = f"--profile {report.profile} --seed {report.seed}"
+    parts.append(drawn if report.golden is None else f"--golden {report.golden}")
+    return " ".join([*parts, f"--only {check.name}"])
 
 
 @contextlib.contextmanager

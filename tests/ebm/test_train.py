@@ -188,7 +188,8 @@ def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
         text=True,
     )
     assert process.stderr is not None
-    time.sleep(8)
+    assert "a checkpoint after each epoch" in process.stderr.readline()
+    time.sleep(1)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
