@@ -53,7 +53,9 @@ class Trace:
             return self
         exact, rounded = (self.arrays.get(precision, {}) for precision in PRECISIONS)
         errors = {}
-        for name in exact.keys() & rounded.keys():
+        for name in exact:  # in order, so that a recording has the same bytes again
+            if name not in rounded:
+                continue
             difference = np.abs(rounded[name].astype(np.float64) - exact[name])
             by_step = np.ndim(self.floors.get("float64", {}).get(name, 0.0)) == 1
             axes = tuple(range(1, difference.ndim)) if by_step else None

@@ -46,6 +46,15 @@ def test_anything_else_is_refused(about: dict[str, object]) -> None:
         Trace.from_bytes(archive.to_bytes({}, about))
 
 
+def test_a_reduced_trace_has_one_order() -> None:
+    names = [f"activations/layer{n}" for n in range(20)]
+    arrays = {name: np.ones(2) for name in names}
+    trace = Trace(
+        {"float64": arrays, "float32": {n: a.astype("float32") for n, a in arrays.items()}}
+    )
+    assert list(trace.reduced().errors) == names
+
+
 def test_a_reduced_trace_keeps_the_error_of_its_float32_arrays_and_their_digest() -> None:
     exact = np.array([[1.0, 2.0], [3.0, 4.0]])
     rounded = exact.astype(np.float32)
