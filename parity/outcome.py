@@ -8,6 +8,7 @@ from typing import Any
 
 from parity.cases import Case
 from parity.comparison import POOLED_RATIO, Comparison, Element, Verdict, ratio
+from parity.exhibits import Exhibit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Outcome:
         traceback: the port's, for people.
         findings: violated properties that are not numbers, one sentence each.
         notes: numbers to report that decide nothing, such as the horizon.
+        looked: it was looked at, though there are no numbers to compare.
+        exhibit: what a person would like to see of it.
     """
 
     check: str
@@ -32,6 +35,7 @@ class Outcome:
     findings: tuple[Mapping[str, str], ...] = ()
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     looked: bool = False
+    exhibit: Exhibit | None = None
 
     @property
     def verdict(self) -> Verdict:

@@ -11,8 +11,10 @@ from typing import Any
 
 from parity import archive
 from parity.cases import Case
-from parity.comparison import FLOAT64_FLOORS, Verdict
+from parity.comparison import Verdict
+from parity.evidence import evidence
 from parity.explain.causes import Explanation
+from parity.messages import case_in_words, command, failure_lines, headline
 from parity.outcome import CheckResult, Outcome
 
 SCHEMA = 1
@@ -73,7 +75,12 @@ class Report:
             "problems": list(self.problems),
             "environment": dict(self.environment),
             "checks": [
-                _check(check) | {"failing_case": self._failing(check.name)} for check in self.checks
+                _check(check)
+                | {
+                    "failing_case": self._failing(check.name),
+                    "reproduction": self.reproduction(check),
+                }
+                for check in self.checks
             ],
             "causes": [cause.to_dict() for cause in explanation.causes],
             "unexplained": [dataclasses.asdict(left) for left in explanation.unexplained],
@@ -81,15 +88,46 @@ class Report:
         }
         if self.mutants is not None:
             report["mutants"] = [dict(mutant) for mutant in self.mutants]
+        else:
+            report["evidence"] = evidence(self.checks)
         return report
+
+    def reproduction(self, check: CheckResult) -> list[str]:
+        """How to run a check that is not green again; its smallest case, in lines of Python."""
+        if check.verdict.green or check.verdict is Verdict.UNCHECKED:
+            return []
+        drawn = [("--profile", self.profile), ("--seed", str(self.seed))]
+        options = [
+            ("--port", self.port),
+            ("--reference", self.reference),
+            *(drawn if self.golden is None else [("--golden", self.golden)]),
+        ]
+        lines = [f"reproduce: {command(self.pair, options, check.name)}"]
+        if check.name not in self.failing:
+            return lines
+        case, path = self.failing[check.name]
+        arguments = [self.pair, path.as_posix(), check.name]
+        sides = {"port": self.port, "reference": self.reference, "golden": self.golden}
+        given = [repr(argument) for argument in arguments]
+        given += [f"{side}={spec!r}" for side, spec in sides.items() if spec is not None]
+        return [
+            *lines,
+            f"or its smallest case ({case_in_words(case)}), the port where a debugger stops in it:",
+            "    from parity.testing import reproduce",
+            f"    reproduce({', '.join(given)})",
+        ]
 
     def _failing(self, check: str) -> str | None:
         return self.failing[check][1].as_posix() if check in self.failing else None
 
     def write_json(self, path: Path) -> None:
-        """Write the report whole or not at all."""
-        text = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
-        archive.write_whole(path, text.encode())
+        """Write the report whole or not at all; its images, one line, come last."""
+        report = self.to_dict()
+        evidence = report.pop("evidence", None)
+        text = json.dumps(report, indent=2, allow_nan=False)
+        if evidence is not None:
+            text = f'{text[:-2]},\n  "evidence": {json.dumps(evidence, allow_nan=False)}\n}}'
+        archive.write_whole(path, f"{text}\n".encode())
 
 
 def _check(check: CheckResult) -> dict[str, Any]:
@@ -103,6 +141,8 @@ def _check(check: CheckResult) -> dict[str, Any]:
         "worst_error_ratio": _number(check.worst_error_ratio),
         "worst": _worst(check),
         "first_divergence": first_divergence(check),
+        "headline": headline(check),
+        "message": [] if check.verdict.green else failure_lines(check),
         "problem": check.problem,
         "accepted": check.accepted,
         "notes": notes(check.outcomes),
@@ -157,15 +197,6 @@ def notes(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         for clip in shares[0]:
             found[f"{clip}_bound"] = round(max(share[clip] for share in shares), 6)
     return found
-
-
-def bound_in_words(floor: float) -> str:
-    """Where the float64 bound comes from, for messages."""
-    return (
-        f"{FLOAT64_FLOORS * floor:.3g} = {FLOAT64_FLOORS:g} x the noise floor {floor:.3g}, "
-        "measured on the reference with every input, weight and bias moved by one "
-        "unit in the last place"
-    )
 
 
 def _number(value: float | None) -> float | str | None:

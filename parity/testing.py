@@ -7,10 +7,10 @@ from pathlib import Path
 
 from parity import goldens
 from parity.cases import Case
+from parity.messages import failure_lines, headline
 from parity.outcome import CheckResult, Outcome, pool
 from parity.plan import Plan
 from parity.recorded import Recorded
-from parity.render.terminal import failure_lines
 from parity.runner import run_checks
 from parity.session import Session
 
@@ -70,5 +70,4 @@ def reproduce(
 def _assert_green(check: CheckResult) -> None:
     __tracebackhide__ = True
     if not check.verdict.green:
-        headline = f"{check.name}: {check.verdict}"
-        raise AssertionError("\n  ".join([headline, *failure_lines(check)]))
+        raise AssertionError("\n  ".join([headline(check), *failure_lines(check)]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parity.cases import Case
+from parity.exhibits import DrawLogs
 from parity.outcome import Outcome
 from parity.randomness import Draw, compared
 from parity.traces import Trace
@@ -48,6 +49,7 @@ def check_draws(case: Case, reference: Trace, port: Trace) -> Outcome:
         findings=tuple(findings),
         notes=notes,
         looked=True,
+        exhibit=DrawLogs(tuple(theirs), tuple(ours)),
     )
 
 

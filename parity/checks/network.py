@@ -10,6 +10,7 @@ import numpy as np
 from parity.cases import Case
 from parity.comparison import Answer, Comparison, Verdict, compare
 from parity.errors import PortFailed
+from parity.exhibits import GradientMaps
 from parity.floor import NETWORK_COPIES
 from parity.outcome import Outcome
 from parity.session import Session
@@ -33,9 +34,15 @@ def check_network(session: Session, case: Case) -> list[Outcome]:
         Comparison(name, Verdict.INVALID, problem=f"the port has {name}, the reference has not")
         for name in extra
     ]
+    gradients = compare_arrays("energy_gradients", reference, port)
+    maps = GradientMaps.of(
+        reference.arrays["float64"]["energy_gradients"],
+        port.array("float64", "energy_gradients"),
+        gradients.floor,
+    )
     return [
         Outcome("energies", (compare_arrays("energies", reference, port),), case),
-        Outcome("energy_gradients", (compare_arrays("energy_gradients", reference, port),), case),
+        Outcome("energy_gradients", (gradients,), case, exhibit=maps),
         Outcome("activations", tuple(activations), case),
     ]
 

@@ -18,6 +18,7 @@ from parity.checks.draws import check_draws
 from parity.checks.network import failed, oracle_trouble
 from parity.comparison import Answer, Comparison, compare
 from parity.errors import PortFailed
+from parity.exhibits import Trajectory
 from parity.floor import TRAJECTORY_COPIES
 from parity.outcome import Outcome
 from parity.session import Session
@@ -81,8 +82,10 @@ def _free_running(session: Session, case: Case, reference: Trace, port: Trace) -
                 same_bits=same_bits,
             )
         )
+    kept = kept_steps(reference)
+    shown = Trajectory.of(case.images, kept, truth, ours[kept], list(floors[kept]), horizon)
     notes = {"steps": len(floors), "horizon": horizon}
-    return Outcome("samples_free_running", tuple(comparisons), case, notes=notes)
+    return Outcome("samples_free_running", tuple(comparisons), case, notes=notes, exhibit=shown)
 
 
 def _horizon(floors: np.ndarray, limit: float) -> int:
@@ -129,7 +132,14 @@ def _teacher_forced(session: Session, case: Case, reference: Trace) -> Outcome:
         )
     bound = session.ask_reference("clip_bounds", teacher)
     notes = {"clips_bound": bound}
-    return Outcome("samples_teacher_forced", tuple(comparisons), teacher, notes=notes)
+    shown = Trajectory(
+        tuple(steps[: len(comparisons)]),
+        tuple(comparison.residual for comparison in comparisons),
+        (floor64,) * len(comparisons),
+    )
+    return Outcome(
+        "samples_teacher_forced", tuple(comparisons), teacher, notes=notes, exhibit=shown
+    )
 
 
 def teacher_forced_case(

@@ -15,6 +15,7 @@ from parity.checks.draws import check_draws
 from parity.checks.network import failed, oracle_trouble
 from parity.comparison import Answer, Comparison, Verdict, compare
 from parity.errors import PortFailed
+from parity.exhibits import TrainingCurves
 from parity.floor import NETWORK_COPIES
 from parity.outcome import Outcome
 from parity.session import Session
@@ -41,10 +42,25 @@ def check_training(session: Session, case: Case) -> list[Outcome]:
     if isinstance(port, PortFailed):
         return [failed(check, case, port) for check in (*TRAINING_CHECKS, "draw_log")]
     outcomes = [
-        Outcome(check, tuple(_comparisons(check, reference, port)), case)
+        Outcome(
+            check,
+            tuple(_comparisons(check, reference, port)),
+            case,
+            exhibit=_curves(reference, port) if check == "losses" else None,
+        )
         for check in TRAINING_CHECKS
     ]
     return [*outcomes, check_draws(case, reference, port)]
+
+
+def _curves(reference: Trace, port: Trace) -> TrainingCurves:
+    """What each step returned on both sides, where both returned it."""
+    curves = {}
+    for name, truth in reference.arrays["float64"].items():
+        ours = port.array("float64", name)
+        if name.startswith("losses/") and ours is not None and ours.shape == truth.shape:
+            curves[name.removeprefix("losses/")] = (truth, ours)
+    return TrainingCurves(curves)
 
 
 def _comparisons(check: str, reference: Trace, port: Trace) -> Iterator[Comparison]:

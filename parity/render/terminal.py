@@ -10,11 +10,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from parity.cases import Case
-from parity.comparison import SINGLE_RATIO, Comparison, Verdict
+from parity.comparison import Verdict
 from parity.explain.causes import Cause
-from parity.outcome import CheckResult, Outcome
-from parity.report import Report, bound_in_words, notes
+from parity.messages import failure_lines, headline
+from parity.outcome import CheckResult
+from parity.report import Report, notes
 from parity.runner import Tell
 
 STYLES = {
@@ -25,8 +25,6 @@ STYLES = {
     Verdict.DIVERGENT: "bold red",
     Verdict.INVALID: "bold red",
 }
-
-RED = (Verdict.IMPRECISE, Verdict.DIVERGENT, Verdict.INVALID)
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -124,117 +122,11 @@ def _notes(report: Report) -> Iterator[str]:
 
 def _print_failure(check: CheckResult, report: Report, console: Console) -> None:
     """In order: first divergence, cause, n/N, worst element, bound and its origin, reproduction."""
-    style = STYLES[check.verdict]
-    outcome = check.first_bad
-    bad = None if outcome is None else outcome.first_bad
-    where = "" if bad is None else f" first at {escape(bad.array)}"
     console.print(
-        f"[{style}]{check.name}: {check.verdict}[/]{where}", highlight=False, soft_wrap=True
+        escape(headline(check)), style=STYLES[check.verdict], highlight=False, soft_wrap=True
     )
-    lines = failure_lines(check)
-    if check.verdict is not Verdict.UNCHECKED:
-        lines.append(f"reproduce: {_command(check, report)}")
-    if check.name in report.failing:
-        lines += _reproduction(check, report)
-    for line in lines:
+    for line in [*failure_lines(check), *report.reproduction(check)]:
         console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _reproduction(check: CheckResult, report: Report) -> list[str]:
-    """Python that runs the smallest failing case by itself, the port in its own process."""
-    case, path = report.failing[check.name]
-    arguments = [report.pair, path.as_posix(), check.name]
-    sides = {"port": report.port, "reference": report.reference, "golden": report.golden}
-    given = [repr(argument) for argument in arguments]
-    given += [f"{side}={spec!r}" for side, spec in sides.items() if spec is not None]
-    return [
-        f"or its smallest case ({_described(case)}), the port where a debugger stops in it:",
-        "    from parity.testing import reproduce",
-        f"    reproduce({', '.join(given)})",
-    ]
-
-
-def failure_lines(check: CheckResult) -> list[str]:
-    """What is wrong with a check that is not green, most telling first."""
-    outcome = check.first_bad
-    bad = None if outcome is None else outcome.first_bad
-    own = None
-    if outcome is not None:
-        messages = "; ".join(finding["message"] for finding in outcome.findings)
-        own = outcome.failure or messages or (None if bad is None else bad.problem)
-    lines = [own] if own else []
-    if bad is not None and bad.problem is None:
-        lines += list(_numbers(bad))
-    if outcome is None:
-        lines += [check.problem] if check.problem else []
-        return lines
-    n_bad = sum(o.verdict in RED for o in check.outcomes)
-    lines.append(
-        f"{n_bad} of {_counted(len(check.outcomes), 'case')}; the first: {_origin(outcome)}"
-    )
-    if outcome.traceback:
-        lines += outcome.traceback.strip().splitlines()[-8:]
-    if check.problem not in (None, own):
-        lines.append(f"in another case {check.problem}")
-    return lines
-
-
-def _numbers(bad: Comparison) -> Iterator[str]:
-    yield f"{bad.mismatched} of {bad.size} elements differ by more than the bound"
-    if bad.worst is not None:
-        index = ", ".join(map(str, bad.worst.index))
-        yield (
-            f"worst at [{index}]: reference {bad.worst.reference:.17g}, port {bad.worst.port:.17g}"
-            f", difference {bad.residual:.3g}"
-        )
-    if bad.verdict is Verdict.IMPRECISE and bad.error_ratio is not None:
-        yield (
-            f"float64 agrees; in float32 the port's error {bad.error32:.3g} is "
-            f"{bad.error_ratio:.1f} times the reference's own {bad.floor32:.3g} "
-            f"({SINGLE_RATIO:g} allowed in one case)"
-        )
-    else:
-        yield f"allowed: {bound_in_words(bad.floor)}"
-
-
-def _origin(outcome: Outcome) -> str:
-    if outcome.case is None:
-        return "(no case)"
-    return _described(outcome.case)
-
-
-def _described(case: Case) -> str:
-    origin = case.origin
-    weights = origin.get("weights") or {}
-    name = weights.get("trained") or f"random weights (scale {weights.get('scale')})"
-    parts = [
-        f"{name}",
-        _counted(len(case.images), f"{origin.get('images', '')} image".strip()),
-    ]
-    if case.settings is not None:
-        parts.append(f"settings {dict(case.settings)}")
-    if case.sampler is not None:
-        call = case.sampler
-        clip = "default" if call.gradient_clip is None else format(call.gradient_clip, "g")
-        parts.append(
-            f"{_counted(call.steps, 'step')} of size {call.step_size:g}, noise {call.noise:g}, "
-            f"gradient clip {clip}"
-        )
-    return ", ".join(parts)
-
-
-def _counted(n: int, thing: str) -> str:
-    return f"{n} {thing}{'' if n == 1 else 's'}"
-
-
-def _command(check: CheckResult, report: Report) -> str:
-    parts = ["parity check", report.pair]
-    for option, spec in (("--port", report.port), ("--reference", report.reference)):
-        if spec is not None:
-            parts.append(f"{option} {spec}")
-    drawn = f"--profile {report.profile} --seed {report.seed}"
-    parts.append(drawn if report.golden is None else f"--golden {report.golden}")
-    return " ".join([*parts, f"--only {check.name}"])
 
 
 @contextlib.contextmanager

@@ -1,0 +1,112 @@
+"""What is wrong, in words: the same sentences for the terminal, for CI and for a report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from parity.cases import Case
+from parity.comparison import FLOAT64_FLOORS, SINGLE_RATIO, Comparison, Verdict
+from parity.outcome import CheckResult, Outcome
+
+RED = (Verdict.IMPRECISE, Verdict.DIVERGENT, Verdict.INVALID)
+
+
+def headline(check: CheckResult) -> str:
+    """One line: the check, its verdict, and the first array or step that is wrong."""
+    bad = None if check.first_bad is None else check.first_bad.first_bad
+    where = "" if bad is None else f" first at {bad.array}"
+    return f"{check.name}: {check.verdict}{where}"
+
+
+def failure_lines(check: CheckResult) -> list[str]:
+    """What is wrong with a check that is not green, most telling first."""
+    outcome = check.first_bad
+    bad = None if outcome is None else outcome.first_bad
+    own = None
+    if outcome is not None:
+        messages = "; ".join(finding["message"] for finding in outcome.findings)
+        own = outcome.failure or messages or (None if bad is None else bad.problem)
+    lines = [own] if own else []
+    if bad is not None and bad.problem is None:
+        lines += list(_numbers(bad))
+    if outcome is None:
+        lines += [check.problem] if check.problem else []
+        return lines
+    n_bad = sum(o.verdict in RED for o in check.outcomes)
+    lines.append(
+        f"{n_bad} of {_counted(len(check.outcomes), 'case')}; the first: {_origin(outcome)}"
+    )
+    if outcome.traceback:
+        lines += outcome.traceback.strip().splitlines()[-8:]
+    if check.problem not in (None, own):
+        lines.append(f"in another case {check.problem}")
+    return lines
+
+
+def _numbers(bad: Comparison) -> Iterator[str]:
+    yield f"{bad.mismatched} of {bad.size} elements differ by more than the bound"
+    if bad.worst is not None:
+        index = ", ".join(map(str, bad.worst.index))
+        yield (
+            f"worst at [{index}]: reference {bad.worst.reference:.17g}, port {bad.worst.port:.17g}"
+            f", difference {bad.residual:.3g}"
+        )
+    if bad.verdict is Verdict.IMPRECISE and bad.error_ratio is not None:
+        yield (
+            f"float64 agrees; in float32 the port's error {bad.error32:.3g} is "
+            f"{bad.error_ratio:.1f} times the reference's own {bad.floor32:.3g} "
+            f"({SINGLE_RATIO:g} allowed in one case)"
+        )
+    else:
+        yield f"allowed: {bound_in_words(bad.floor)}"
+
+
+def bound_in_words(floor: float) -> str:
+    """Where the float64 bound comes from."""
+    return (
+        f"{FLOAT64_FLOORS * floor:.3g} = {FLOAT64_FLOORS:g} x the noise floor {floor:.3g}, "
+        "measured on the reference with every input, weight and bias moved by one "
+        "unit in the last place"
+    )
+
+
+def _origin(outcome: Outcome) -> str:
+    return "(no case)" if outcome.case is None else case_in_words(outcome.case)
+
+
+def case_in_words(case: Case) -> str:
+    """How a case was drawn: weights, images, settings, arguments of the sampler."""
+    origin = case.origin
+    weights = origin.get("weights") or {}
+    name = weights.get("trained") or f"random weights (scale {weights.get('scale')})"
+    parts = [
+        f"{name}",
+        _counted(len(case.images), f"{origin.get('images', '')} image".strip()),
+    ]
+    if case.settings is not None:
+        parts.append(f"settings {dict(case.settings)}")
+    if case.sampler is not None:
+        call = case.sampler
+        clip = "default" if call.gradient_clip is None else format(call.gradient_clip, "g")
+        parts.append(
+            f"{_counted(call.steps, 'step')} of size {call.step_size:g}, noise {call.noise:g}, "
+            f"gradient clip {clip}"
+        )
+    return ", ".join(parts)
+
+
+def _counted(n: int, thing: str) -> str:
+    return f"{n} {thing}{'' if n == 1 else 's'}"
+
+
+def command(pair: str, options: Sequence[tuple[str, str | None]], check: str) -> str:
+    """The command that runs one check again.
+
+    Args:
+        options: of the run, as (option, value); those without a value are left out.
+    """
+    words = ["parity", "check", pair]
+    for option, value in options:
+        words += [] if value is None else [option, value]
+    return shlex.join([*words, "--only", check])
