@@ -1,33 +1,18 @@
-"""The command line: one function for each command, and what it accepts."""
+"""The command line: what each command accepts; what it does is in ``parity.commands``."""
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import os
+import importlib
 import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 import parity
-from parity import archive
-from parity.cases import Case
-from parity.config import apply_waivers, load_config
-from parity.errors import BadCall, MissingPackage, ParityError, PortFailed, ReferenceFailed
-from parity.profiles import PROFILES, profile_named
+from parity.errors import MissingPackage, ParityError, PortFailed, ReferenceFailed
+from parity.profiles import PROFILES
 from parity.workers import DEFAULT_TIMEOUT
-
-if TYPE_CHECKING:
-    from parity.goldens import Golden
-    from parity.outcome import CheckResult
-    from parity.profiles import Profile
-    from parity.recorded import Recorded
-    from parity.runner import Tell
-    from parity.session import Session
 
 EXIT_PARITY, EXIT_NO_PARITY, EXIT_BAD_CALL, EXIT_NO_REFERENCE = 0, 1, 2, 3
 
@@ -47,7 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)  # so that a pair beside the user's pyproject.toml imports
     try:
-        status: int = options.run(options)
+        command = importlib.import_module(f"parity.commands.{options.module}")
+        status: int = command.run(options)
         return status
     except PortFailed as error:
         return _fail(console, error, EXIT_NO_PARITY)
@@ -67,277 +53,6 @@ def _fail(console: Console, error: ParityError, status: int) -> int:
     return status
 
 
-def _check(options: argparse.Namespace) -> int:
-    from parity.plan import draw
-    from parity.recorded import Recorded
-    from parity.render.terminal import print_report, progress
-    from parity.report import Report
-    from parity.runner import run_checks
-    from parity.session import Session
-
-    start = time.perf_counter()
-    config = load_config(Path.cwd())
-    pair = _pair(options.pair, config.pair)
-    seed = options.seed or 0
-    profile = profile_named(options.profile or "quick")
-    if seed < 0:
-        raise BadCall(f"--seed must be at least 0, got {seed}")
-    if options.timeout <= 0:
-        raise BadCall(f"--timeout must be above 0 seconds, got {options.timeout:g}")
-    if options.json is not None:
-        _writable(options.json, "--json")
-    case = None if options.case is None else Case.load(options.case)
-    only = tuple(name for names in options.only for name in names.split(",") if name)
-    golden = None if options.golden is None else _golden(options, config.root, pair)
-    recorded = None if golden is None else Recorded(golden.answers, f"the golden {golden.folder}")
-    progress_console = Console(stderr=True)
-    with (
-        Session(
-            pair,
-            reference=options.reference,
-            port=options.port,
-            in_process=options.in_process,
-            timeout=options.timeout,
-            twins=True,
-            recorded=recorded,
-            root=config.root,
-        ) as session,
-        progress(progress_console) as tell,
-    ):
-        opened = time.perf_counter()
-        plan = draw(session, profile, seed) if golden is None else golden.plan
-        checks = run_checks(session, plan, only=only, case=case, tell=tell)
-        checked = time.perf_counter()
-        failing = {} if case is not None else _kept(session, checks, golden, profile, seed, tell)
-        explanation = None
-        if options.explains:
-            from parity.explain.explain import explain
-
-            tell("looking for causes", 0, 1)
-            explanation = explain(session, checks, plan)
-            tell("looking for causes", 1, 1)
-        environment = session.environment()
-    accepted, problems = apply_waivers(checks, config.accept, datetime.date.today())
-    if golden is not None and recorded is not None and not only and case is None:
-        problems += _unused(golden, recorded, checks)
-    seconds = {check.name: check.seconds for check in checks}
-    report = Report(
-        pair=pair,
-        profile=profile.name if golden is None else "golden",
-        seed=seed if golden is None else golden.seed,
-        checks=tuple(accepted),
-        environment={"parity": parity.__version__, "python": sys.version.split()[0], **environment},
-        seconds={
-            "start": opened - start,
-            **seconds,
-            "explain": time.perf_counter() - checked,
-            "total": time.perf_counter() - start,
-        },
-        explanation=explanation,
-        failing=failing,
-        port=options.port,
-        reference=options.reference,
-        golden=None if golden is None else str(options.golden),
-        narrowed=only,
-        problems=tuple(problems),
-    )
-    if options.json is not None:
-        report.write_json(options.json)
-    print_report(report, Console(highlight=False))
-    return EXIT_PARITY if report.green else EXIT_NO_PARITY
-
-
-def _golden(options: argparse.Namespace, root: Path, pair: str) -> Golden:
-    """The golden named on the command line; it takes the place of what else chooses cases."""
-    from parity import goldens
-
-    for option in ("reference", "profile", "seed"):
-        if getattr(options, option) is not None:
-            raise BadCall(
-                f"--golden and --{option} exclude each other: a golden is a recorded reference "
-                "with the cases that it answered"
-            )
-    return goldens.load(options.golden, root, pair)
-
-
-def _unused(golden: Golden, recorded: Recorded, checks: Sequence[CheckResult]) -> list[str]:
-    """Files of a golden that no check asked for, though all checks are green."""
-    if not all(check.verdict.green for check in checks):
-        return []
-    needless = [n for n in golden.unused(recorded.asked) if not n.startswith("explanation")]
-    return [
-        f"{golden.folder / name} was not used by any check: the port declares less than when the "
-        "golden was recorded, or record it again"
-        for name in needless
-    ]
-
-
-def _kept(
-    session: Session,
-    checks: Sequence[CheckResult],
-    golden: Golden | None,
-    profile: Profile,
-    seed: int,
-    tell: Tell,
-) -> dict[str, tuple[Case, Path]]:
-    """The smallest failing case of the first check that has one, kept in a file."""
-    from parity.shrinking import keep, smallest, smallest_recorded
-
-    for check in checks:
-        if check.verdict.green:
-            continue
-        if golden is None:
-            small = smallest(session, check, profile, seed, tell)
-        else:
-            small = smallest_recorded(check)
-        if small is not None:
-            return {check.name: (small, keep(small, check.name, session.root))}
-    return {}
-
-
-def _record(options: argparse.Namespace) -> int:
-    from parity import goldens
-    from parity.errors import GoldenRefused
-    from parity.recording import RecordingSession, record
-    from parity.render.terminal import progress
-
-    start = time.perf_counter()
-    config = load_config(Path.cwd())
-    pair = _pair(options.pair, config.pair)
-    goldens.refuse_other_content(options.golden)
-    before = None
-    if options.golden.exists():
-        try:
-            before = goldens.read(options.golden)
-        except GoldenRefused as error:
-            print(f"replacing what cannot be read: {error}")
-    with (
-        RecordingSession(
-            pair,
-            reference=options.reference,
-            port=options.port,
-            timeout=options.timeout,
-            twins=True,
-            remember=True,
-            root=config.root,
-        ) as session,
-        progress(Console(stderr=True)) as tell,
-    ):
-        record(session, options.golden, options.seed, tell)
-    after = goldens.read(options.golden)
-    for line in [] if before is None else goldens.changes(before, after):
-        print(line)
-    size = sum(path.stat().st_size for path in options.golden.iterdir())
-    same = before is not None and before.answers == after.answers
-    print(
-        f"{options.golden}: {len(after.files)} files, {size / 1e6:.2f} MB"
-        f"{', the same answers as before' if same else ''}, {time.perf_counter() - start:.0f} s"
-    )
-    return EXIT_PARITY
-
-
-def _mutants(options: argparse.Namespace) -> int:
-    from parity.mutants import campaign
-    from parity.mutants.judge import LEAN
-    from parity.render import matrix
-    from parity.render.terminal import progress
-    from parity.report import Report
-
-    start = time.perf_counter()
-    config = load_config(Path.cwd())
-    pair = _pair(options.pair, config.pair)
-    for name, least in (("sample", 1), ("jobs", 1), ("seed", 0)):
-        if getattr(options, name) < least:
-            raise BadCall(f"--{name} must be at least {least}, got {getattr(options, name)}")
-    for option in ("json", "matrix"):
-        if getattr(options, option) is not None:
-            _writable(getattr(options, option), f"--{option}")
-    with progress(Console(stderr=True)) as tell:
-        found = campaign.run(
-            pair,
-            config.root,
-            depth=options.depth,
-            sample=options.sample,
-            jobs=options.jobs,
-            seed=options.seed,
-            timeout=options.timeout,
-            tell=tell,
-        )
-    seconds = time.perf_counter() - start
-    matrix.print_campaign(found, Console(highlight=False), seconds)
-    if options.matrix is not None:
-        archive.write_whole(options.matrix, matrix.to_markdown(found, pair).encode())
-    if options.json is not None:
-        Report(
-            pair=pair,
-            profile=LEAN.name,
-            seed=options.seed,
-            checks=found.checks,
-            environment={
-                "parity": parity.__version__,
-                "python": sys.version.split()[0],
-                **found.environment,
-            },
-            seconds={"total": seconds},
-            problems=tuple(matrix.problems(found)),
-            mutants=tuple(judged.to_dict() for judged in found.judged),
-        ).write_json(options.json)
-    return EXIT_PARITY if found.good else EXIT_NO_PARITY
-
-
-def _doctor(options: argparse.Namespace) -> int:
-    from parity.doctor import examine
-
-    config = load_config(Path.cwd())
-    pair = _pair(options.pair, config.pair)
-    if options.cases < 1:
-        raise BadCall(f"--cases must be at least 1, got {options.cases}")
-    if options.json is not None:
-        _writable(options.json, "--json")
-    return examine(options, pair, config.root)
-
-
-def _convert(options: argparse.Namespace) -> int:
-    from parity.convert import convert, kind_of
-    from parity.session import Session
-
-    config = load_config(Path.cwd())
-    pair = _pair(options.pair, config.pair)
-    kind_of(options.source), kind_of(options.target)
-    _writable(options.target, "TARGET")
-    with Session(
-        pair,
-        reference=options.reference,
-        port=options.port,
-        timeout=options.timeout,
-        root=config.root,
-    ) as session:
-        convert(session, options.source, options.target)
-    print(f"wrote {options.target}")
-    return EXIT_PARITY
-
-
-def _pair(given: str | None, configured: str | None) -> str:
-    pair = given or configured
-    if pair is None:
-        raise BadCall(
-            "no pair given: name one as 'module:attribute', or put it into pyproject.toml as "
-            "[tool.parity] pair = 'module:attribute'"
-        )
-    return pair
-
-
-def _writable(path: Path, option: str) -> None:
-    """Fail before the run, not after it."""
-    folder = path.parent
-    if path.is_dir():
-        raise BadCall(f"{option} {path} is a folder; expected a file to write")
-    if not folder.is_dir():
-        raise BadCall(f"{option} {path}: the folder {folder} does not exist")
-    if not os.access(path if path.exists() else folder, os.W_OK):
-        raise BadCall(f"{option} {path} cannot be written")
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="parity",
@@ -353,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _mutants_parser(commands)
     _doctor_parser(commands)
     _convert_parser(commands)
+    _report_parser(commands)
     return parser
 
 
@@ -378,6 +94,12 @@ def _check_parser(
     )
     _side_options(parser)
     _run_options(parser)
+    _page_options(parser)
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="with --golden: fail also where a margin, still green, got 16 times worse",
+    )
     parser.add_argument(
         "--profile",
         metavar="|".join(PROFILES),
@@ -400,7 +122,7 @@ def _check_parser(
     parser.add_argument(
         "--in-process", action="store_true", help="run the port in this process, for a debugger"
     )
-    parser.set_defaults(run=_check, explains=explains, seed=None)
+    parser.set_defaults(module="check", explains=explains, seed=None)
 
 
 def _record_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -422,7 +144,7 @@ def _record_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="what is drawn (default 0)"
     )
-    parser.set_defaults(run=_record)
+    parser.set_defaults(module="record")
 
 
 def _mutants_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -464,8 +186,9 @@ def _mutants_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser
         "--matrix", type=Path, metavar="FILE", help="write the kill matrix as Markdown"
     )
     _run_options(parser)
+    _page_options(parser)
     _timeout_option(parser)
-    parser.set_defaults(run=_mutants)
+    parser.set_defaults(module="mutants")
 
 
 def _doctor_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -489,7 +212,7 @@ def _doctor_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         metavar="N",
         help="single-element faults of 100 bounds to plant and catch (default 20)",
     )
-    parser.set_defaults(run=_doctor)
+    parser.set_defaults(module="doctor")
 
 
 def _convert_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -504,7 +227,19 @@ def _convert_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser
     parser.add_argument("source", type=Path, metavar="SOURCE")
     parser.add_argument("target", type=Path, metavar="TARGET")
     _side_options(parser)
-    parser.set_defaults(run=_convert)
+    parser.set_defaults(module="convert")
+
+
+def _report_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "report",
+        help="the page, the summary or the JUnit file of a run, from its JSON report",
+        description="Render a report that a run wrote with --json, as the run itself would have.",
+        epilog="exit status: 0 written; 2 the file is no report, or nothing can be written.",
+    )
+    parser.add_argument("report", type=Path, metavar="REPORT.json")
+    _page_options(parser)
+    parser.set_defaults(module="report")
 
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
@@ -512,6 +247,21 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="N", help="what is drawn (default 0)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
+
+
+def _page_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write the report as one page for a browser"
+    )
+    parser.add_argument(
+        "--junit", type=Path, metavar="FILE", help="write the checks as JUnit XML, for a CI server"
+    )
+    parser.add_argument(
+        "--summary",
+        type=Path,
+        metavar="FILE",
+        help="append a summary in Markdown, such as to $GITHUB_STEP_SUMMARY",
+    )
 
 
 def _side_options(parser: argparse.ArgumentParser) -> None:

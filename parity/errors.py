@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from parity.outcome import CheckResult
+
 
 class ParityError(Exception):
     """Base of every error this package raises on purpose."""
@@ -16,7 +22,13 @@ class BadFile(BadCall):
 
 
 class ReferenceFailed(ParityError):
-    """The reference raised, hung or died, which is never the port's fault (exit status 3)."""
+    """The reference raised, hung or died, which is never the port's fault (exit status 3).
+
+    Attributes:
+        finished: the results of the checks that were done by then.
+    """
+
+    finished: Sequence[CheckResult] = ()
 
 
 class GoldenRefused(ReferenceFailed):

@@ -30,6 +30,9 @@ from parity.traces import array_digest
 
 SCHEMA = 1
 MANIFEST = "golden.json"
+BASELINE = "baseline.json"
+"""What the port was when it was last green (``parity.baseline``); not part of the golden."""
+
 LARGEST_MANIFEST = 4 << 20
 LARGEST_FILE = 64 << 20
 NAME = re.compile(r"[a-z0-9_]+(-[a-z0-9_]+)*\.safetensors")
@@ -101,7 +104,7 @@ def write(
             for name, data in files.items()
         },
     }
-    files[MANIFEST] = _manifest_bytes(content)
+    files[MANIFEST] = sealed(content)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -141,7 +144,8 @@ def refuse_other_content(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise BadCall(f"--golden {folder} is a file; expected a folder")
-    others = sorted(p.name for p in folder.iterdir() if p.name != MANIFEST and not _is_ours(p))
+    own = (MANIFEST, BASELINE)
+    others = sorted(p.name for p in folder.iterdir() if p.name not in own and not _is_ours(p))
     if others:
         raise BadCall(
             f"--golden {folder} holds {', '.join(others[:5])}, which no golden has: a golden takes "
@@ -187,7 +191,7 @@ def read(folder: Path) -> Golden:
         found = _unpacked(data, str(folder / name))
         files[name] = list(found)
         answers |= found
-    strangers = {path.name for path in folder.iterdir()} - {*files, MANIFEST}
+    strangers = {path.name for path in folder.iterdir()} - {*files, MANIFEST, BASELINE}
     if strangers:
         raise GoldenRefused(
             f"{folder / min(strangers)} is not part of this golden and would never be used: remove "
@@ -262,21 +266,42 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not folder.is_dir():
         raise GoldenRefused(f"there is no golden at {folder}; 'parity record' makes one")
-    data = _read(path, LARGEST_MANIFEST)
+    content = unsealed(path, "golden", SCHEMA)
     try:
-        document = json.loads(data)
-        content = document["content"]
-        if content["kind"] != "golden":
-            raise GoldenRefused(f"{path} is of kind {content['kind']!r}, not a golden")
-        if content["schema"] != SCHEMA:
-            raise GoldenRefused(
-                f"{path} has schema {content['schema']!r}; this version of parity reads {SCHEMA}"
-            )
-        if data != _manifest_bytes(content):
-            raise GoldenRefused(f"{path} was altered: its content is not what its digest says")
         for name, file in content["files"].items():
             if not NAME.fullmatch(name) or not isinstance(file["size"], int):
                 raise GoldenRefused(f"{path} lists {name!r}, which is no name of a golden's file")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise GoldenRefused(f"{path} lists no files: {error}") from error
+    return content
+
+
+def sealed(content: Mapping[str, Any]) -> bytes:
+    """A JSON document with its digest: the one way to write this content, so that any other byte
+    is an alteration."""
+    plain = json.dumps(content, sort_keys=True, allow_nan=False)
+    digest = hashlib.sha256(plain.encode()).hexdigest()
+    document = {"content": content, "digest": digest}
+    return (json.dumps(document, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
+
+
+def unsealed(path: Path, kind: str, schema: int) -> dict[str, Any]:
+    """The content of a sealed document.
+
+    Raises:
+        GoldenRefused: missing, altered, cut short, of another kind or of a newer schema.
+    """
+    data = _read(path, LARGEST_MANIFEST)
+    try:
+        content = json.loads(data)["content"]
+        if content["kind"] != kind:
+            raise GoldenRefused(f"{path} is of kind {content['kind']!r}, not a {kind}")
+        if content["schema"] != schema:
+            raise GoldenRefused(
+                f"{path} has schema {content['schema']!r}; this version of parity reads {schema}"
+            )
+        if data != sealed(content):
+            raise GoldenRefused(f"{path} was altered: its content is not what its digest says")
     except GoldenRefused:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -284,14 +309,6 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{path} cannot be read ({type(error).__name__}: {error}); it was cut short or altered"
         ) from error
     return dict(content)
-
-
-def _manifest_bytes(content: Mapping[str, Any]) -> bytes:
-    """The one way to write this content, so that any other byte is an alteration."""
-    plain = json.dumps(content, sort_keys=True, allow_nan=False)
-    digest = hashlib.sha256(plain.encode()).hexdigest()
-    document = {"content": content, "digest": digest}
-    return (json.dumps(document, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
 
 
 def _read(path: Path, largest: int, expected: int | None = None) -> bytes:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+import math
+import os
+import re
 import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from parity.cases import Case
 from parity.comparison import FLOAT64_FLOORS, SINGLE_RATIO, Comparison, Verdict
@@ -94,6 +99,35 @@ def case_in_words(case: Case) -> str:
             f"gradient clip {clip}"
         )
     return ", ".join(parts)
+
+
+def acceptance(check: CheckResult, expires: datetime.date) -> str | None:
+    """The entry of ``[tool.parity] accept`` that would waive the check; None if none can.
+
+    Only numbers that are off can be waived: not what raised, is missing, or left something behind.
+    """
+    outcome = check.first_bad
+    bad = None if outcome is None else outcome.first_bad
+    refused = any(o.failure is not None or o.findings for o in check.outcomes)
+    if bad is None or bad.problem is not None or refused or not math.isfinite(check.residual):
+        return None
+    limit = float(f"{1.1 * check.residual:.1e}")
+    return (
+        f'{{check = "{check.name}", where = "", max_residual = {limit!r}, '
+        f'reason = "why this may be so", expires = {expires.isoformat()}}}'
+    )
+
+
+def place_in(traceback: str) -> str | None:
+    """file:line of the last frame of a traceback that is the user's own."""
+    package = str(Path(__file__).parent)
+    for file, line in reversed(re.findall(r'^  File "([^"]+)", line (\d+)', traceback, re.M)):
+        foreign = file.startswith((package, "<")) or "site-packages" in file
+        if not (foreign or file.startswith(os.path.dirname(os.__file__))):
+            path = Path(file)
+            here = path.is_relative_to(Path.cwd())
+            return f"{path.relative_to(Path.cwd()) if here else path}:{line}"
+    return None
 
 
 def _counted(n: int, thing: str) -> str:

@@ -143,7 +143,7 @@ def small(plan: Plan) -> Plan:
         plan,
         networks=fewer(plan.networks, 2),
         batches=fewer(plan.batches),
-        trajectories=fewer(plan.trajectories),
+        trajectories=fewer(plan.trajectories, 2),
         states=fewer(plan.states),
     )
 

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from parity import archive
+from parity.baseline import Since
 from parity.cases import Case
 from parity.comparison import Verdict
 from parity.evidence import evidence
 from parity.explain.causes import Explanation
-from parity.messages import case_in_words, command, failure_lines, headline
+from parity.messages import (
+    acceptance,
+    case_in_words,
+    command,
+    failure_lines,
+    headline,
+    place_in,
+)
 from parity.outcome import CheckResult, Outcome
 
 SCHEMA = 1
+
+WAIVED_FOR = datetime.timedelta(days=90)
+"""How long the entry lasts that a message offers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +43,7 @@ class Report:
         explanation: what ``parity explain`` found; None for ``parity check``.
         problems: what makes the run not green besides its checks, such as an unused waiver.
         failing: check -> its smallest failing case, and that case's file relative to the project.
+        since: what changed since the golden was recorded; None without one.
         mutants: what became of each mutant of the port; None but for ``parity mutants``.
     """
 
@@ -48,6 +60,7 @@ class Report:
     problems: tuple[str, ...] = ()
     explanation: Explanation | None = None
     failing: Mapping[str, tuple[Case, Path]] = dataclasses.field(default_factory=dict)
+    since: Since | None = None
     mutants: tuple[Mapping[str, Any], ...] | None = None
 
     @property
@@ -62,6 +75,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """The documented object; infinities and NaN, which JSON has not, become strings."""
         explanation = self.explanation or Explanation()
+        since = self.since or Since()
         report = {
             "schema": SCHEMA,
             "pair": self.pair,
@@ -79,11 +93,15 @@ class Report:
                 | {
                     "failing_case": self._failing(check.name),
                     "reproduction": self.reproduction(check),
+                    "accept": self.acceptance(check),
                 }
                 for check in self.checks
             ],
             "causes": [cause.to_dict() for cause in explanation.causes],
             "unexplained": [dataclasses.asdict(left) for left in explanation.unexplained],
+            "environment_differences": [dataclasses.asdict(d) for d in since.differences],
+            "attribution": since.attribution,
+            "margins": [margin.to_dict() for margin in since.margins],
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }
         if self.mutants is not None:
@@ -117,17 +135,24 @@ class Report:
             f"    reproduce({', '.join(given)})",
         ]
 
+    def acceptance(self, check: CheckResult) -> str | None:
+        """The entry of ``[tool.parity] accept`` that would waive a check, if one can."""
+        if check.verdict.green or check.accepted is not None:
+            return None
+        return acceptance(check, datetime.date.today() + WAIVED_FOR)
+
     def _failing(self, check: str) -> str | None:
         return self.failing[check][1].as_posix() if check in self.failing else None
 
-    def write_json(self, path: Path) -> None:
-        """Write the report whole or not at all; its images, one line, come last."""
-        report = self.to_dict()
-        evidence = report.pop("evidence", None)
-        text = json.dumps(report, indent=2, allow_nan=False)
-        if evidence is not None:
-            text = f'{text[:-2]},\n  "evidence": {json.dumps(evidence, allow_nan=False)}\n}}'
-        archive.write_whole(path, f"{text}\n".encode())
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """The report as a file holds it; its evidence, which is mostly images, last and on one line."""
+    report = dict(document)
+    evidence = report.pop("evidence", None)
+    text = json.dumps(report, indent=2, allow_nan=False)
+    if evidence is not None:
+        text = f'{text[:-2]},\n  "evidence": {json.dumps(evidence, allow_nan=False)}\n}}'
+    return f"{text}\n"
 
 
 def _check(check: CheckResult) -> dict[str, Any]:
@@ -142,11 +167,17 @@ def _check(check: CheckResult) -> dict[str, Any]:
         "worst": _worst(check),
         "first_divergence": first_divergence(check),
         "headline": headline(check),
+        "place": _place(check),
         "message": [] if check.verdict.green else failure_lines(check),
         "problem": check.problem,
         "accepted": check.accepted,
         "notes": notes(check.outcomes),
     }
+
+
+def _place(check: CheckResult) -> str | None:
+    tracebacks = [outcome.traceback for outcome in check.outcomes if outcome.traceback]
+    return place_in(tracebacks[0]) if tracebacks else None
 
 
 def _worst(check: CheckResult) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ Cases and traces travel as the bytes they would be saved as.
 from __future__ import annotations
 
 import importlib.util
+import platform
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,15 @@ class Requests:
         return self.runner.describe()
 
     def environment(self) -> dict[str, str]:
-        return self.runner.environment()
+        """Versions and settings that decide last bits; plain strings, which cross the pipe."""
+        simd = np.show_config(mode="dicts")["SIMD Extensions"]
+        return {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "system": f"{platform.system()} {platform.machine()}",
+            "isa": (simd.get("found") or simd["baseline"])[-1],
+            **{name: str(value) for name, value in self.runner.environment().items()},
+        }
 
     def sources(self, root: str) -> list[str]:
         """The project's own files that this process has imported, relative to ``root``."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from parity.cases import Case
 from parity.checks import distributions, network, preprocessing, sampler, state, training
-from parity.errors import BadCall
+from parity.errors import BadCall, ReferenceFailed
 from parity.outcome import CheckResult, Outcome, pool
 from parity.plan import Plan
 from parity.recipes import make_case
@@ -42,6 +42,8 @@ CLIPS = {
     "gradient_clip": "the gradient clip",
     "update_clip": "the clip after the update",
 }
+
+STOPPED = "the reference failed before every case was compared"
 
 Tell = Callable[[str, int, int], None]
 
@@ -83,7 +85,7 @@ def run_checks(
 
     Raises:
         BadCall: ``only`` names no check of ours.
-        ReferenceFailed: never read as the port's fault.
+        ReferenceFailed: never read as the port's fault; has what was finished before.
     """
     if unknown := [name for name in only if name not in CHECKS]:
         raise BadCall(f"unknown checks {', '.join(unknown)}; known: {', '.join(CHECKS)}")
@@ -92,29 +94,41 @@ def run_checks(
     seconds = dict.fromkeys(wanted, 0.0)
     unchecked: dict[str, str] = {}
     claims = _saved(session, case) if case is not None else properties(session, plan)
+    stopped: ReferenceFailed | None = None
     for claim in claims:
         mine = [name for name in claim.checks if name in wanted]
         if not mine:
+            continue
+        if stopped is not None:
+            unchecked |= dict.fromkeys(mine, STOPPED)
             continue
         lacking = next((text for n in claim.needs if (text := session.lacking(n))), None)
         if lacking is not None:
             unchecked |= dict.fromkeys(mine, lacking)
             continue
         start = time.perf_counter()
-        for done, found in enumerate(claim.run(), start=1):
-            for outcome in found:
-                if outcome.check in outcomes:
-                    outcomes[outcome.check].append(outcome)
-            if tell is not None:
-                tell(claim.claim, done, claim.expected)
+        try:
+            for done, found in enumerate(claim.run(), start=1):
+                for outcome in found:
+                    if outcome.check in outcomes:
+                        outcomes[outcome.check].append(outcome)
+                if tell is not None:
+                    tell(claim.claim, done, claim.expected)
+        except ReferenceFailed as error:
+            stopped = error
+            unchecked |= dict.fromkeys(mine, STOPPED)
         for name in mine:
             seconds[name] += (time.perf_counter() - start) / len(mine)
     if case is None and "samples_teacher_forced" in wanted:
         unchecked |= _clips_that_never_bound(outcomes["samples_teacher_forced"])
     tested = [name for name in wanted if case is None or outcomes[name]]
-    return [
+    results = [
         pool(name, outcomes[name], seconds[name], unchecked=unchecked.get(name)) for name in tested
     ]
+    if stopped is not None:
+        stopped.finished = results
+        raise stopped
+    return results
 
 
 def properties(session: Session, plan: Plan) -> list[Property]:

@@ -24,6 +24,9 @@ from parity.workers import DEFAULT_TIMEOUT, InProcess, Twins, Worker
 
 Settings = Mapping[str, Any] | None
 
+ANYWHERE = ("python", "numpy", "system", "isa")
+"""What is asked of every process's environment, and so of two sides twice."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelFacts:
@@ -309,6 +312,17 @@ class Session:
 
     def environment(self) -> dict[str, str]:
         """Versions and settings that decide last bits, of both sides."""
-        about = dict(self.reference.ask("environment"))
-        port = self.ask_port("environment")
-        return about | (port if isinstance(port, dict) else {})
+        sides = {
+            "reference": dict(self.reference.ask("environment")),
+            "port": self.port_environment(),
+        }
+        return {
+            f"{role}_{name}" if name in ANYWHERE else name: value
+            for role, about in sides.items()
+            for name, value in about.items()
+        }
+
+    def port_environment(self) -> dict[str, str]:
+        """Those of the port's process; where it cannot say, why."""
+        answer = self.ask_port("environment")
+        return {"port": str(answer)} if isinstance(answer, PortFailed) else dict(answer)

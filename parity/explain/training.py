@@ -35,8 +35,8 @@ BOUND = 1e-11
 """Relative; a stage is a sum over at most some thousand numbers, so rounding lies far below."""
 
 SAME_IMAGE = 0.5
-"""An image is taken to come from another when it is this much nearer to it than to the runner-up. Of
-128 images of 12 uniform pixels, a new one's nearest is at some 0.8 of the next."""
+"""An image is taken to come from another when it is this much nearer to it than to the runner-up.
+Of 128 images of 12 uniform pixels, a new one's nearest is at some 0.8 of the next."""
 
 
 @dataclasses.dataclass(frozen=True)

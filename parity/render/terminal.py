@@ -38,8 +38,10 @@ def print_report(report: Report, console: Console) -> None:
             _print_failure(check, report, console)
     if report.explanation is not None:
         _print_explanation(report, console)
+    for line in since_lines(report):
+        console.print(f"\n{line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     for problem in report.problems:
-        console.print(f"\n{problem}", style="red", highlight=False, soft_wrap=True)
+        console.print(f"\n{problem}", style="red", markup=False, highlight=False, soft_wrap=True)
     console.print()
     narrowed = f" (only {', '.join(report.narrowed)})" if report.narrowed else ""
     word = "PARITY" if report.green else "NO PARITY"
@@ -67,6 +69,23 @@ def _print_explanation(report: Report, console: Console) -> None:
         console.print("\ntraining is red too; look again once the causes above are mended")
     if not report.green and not report.explanation.causes:
         console.print("\nno cause was found in the catalogue", style="yellow")
+
+
+def since_lines(report: Report) -> list[str]:
+    """What changed since a golden was recorded, where that matters."""
+    since = report.since
+    if since is None:
+        return []
+    lines = [m.in_words() for m in since.margins if m.worse and m.in_words() not in report.problems]
+    if report.verdict.green:
+        return lines
+    if since.attribution:
+        lines.append(f"since the golden was recorded: {since.attribution}")
+    lines += [
+        f"recorded with {d.name} {d.recorded or 'not there'}, here {d.here or 'not there'}"
+        for d in since.differences
+    ]
+    return lines
 
 
 def cause_lines(cause: Cause) -> list[str]:
@@ -125,7 +144,10 @@ def _print_failure(check: CheckResult, report: Report, console: Console) -> None
     console.print(
         escape(headline(check)), style=STYLES[check.verdict], highlight=False, soft_wrap=True
     )
-    for line in [*failure_lines(check), *report.reproduction(check)]:
+    lines = [*failure_lines(check), *report.reproduction(check)]
+    if (entry := report.acceptance(check)) is not None:
+        lines.append(f"accept it knowingly, in pyproject.toml: [tool.parity] accept = [{entry}]")
+    for line in lines:
         console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -321,7 +322,8 @@ class TensorFlowRunner(SideRunner):
         return {
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
-            "tensorflow_threads": str(tf.config.threading.get_intra_op_parallelism_threads()),
+            "tensorflow_threads": os.environ.get("TF_NUM_INTRAOP_THREADS", "all"),
+            "tensorflow_onednn": "off" if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0" else "on",
         }
 
     def laid_out(self, images: np.ndarray) -> np.ndarray:

@@ -262,6 +262,7 @@ class TorchRunner(SideRunner):
             "torch": torch.__version__,
             "torch_threads": str(torch.get_num_threads()),
             "torch_cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "torch_onednn": "on" if _onednn() else "off",
         }
 
     def tensor(self, images: np.ndarray) -> Tensor:
@@ -271,6 +272,10 @@ class TorchRunner(SideRunner):
         contiguous, and a port that uses ``view`` would raise through the harness's fault.
         """
         return torch.from_numpy(layouts.images_from_canonical(images, self.side.layout))
+
+
+def _onednn() -> bool:
+    return bool(torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)
 
 
 class ProbeModel(nn.Module):

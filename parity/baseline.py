@@ -1,0 +1,235 @@
+"""What a port was when it was last seen green: its margins, its sources, its environment.
+
+A port may stay green and yet get worse, and a green port may turn red though nobody touched it.
+Both can be told only against a record. ``parity record`` keeps one beside the golden.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from parity import archive, goldens
+from parity.comparison import Verdict
+from parity.errors import GoldenRefused
+from parity.outcome import CheckResult
+from parity.session import ANYWHERE, Session
+
+SCHEMA = 1
+
+WORSE = 16.0
+"""From how many times the recorded margin on a port has got worse: correct ports vary by 13."""
+
+LEAST = 1.0
+"""Floors: what lies below one noise floor is not told apart from it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """A green port, as it was recorded.
+
+    Attributes:
+        margins: check -> the most noise floors of any of its arrays, in float64.
+        sources: the port's own files, relative to the project, with their digests.
+        environment: versions and settings of the port's process.
+    """
+
+    margins: Mapping[str, float]
+    sources: Mapping[str, str]
+    environment: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Margin:
+    """How far a green check is from its bound, now and when it was recorded; in noise floors."""
+
+    check: str
+    recorded: float
+    now: float
+
+    @property
+    def factor(self) -> float:
+        """How many times the recorded margin the present one is."""
+        return self.now / max(self.recorded, LEAST)
+
+    @property
+    def worse(self) -> bool:
+        return self.factor >= WORSE
+
+    def in_words(self) -> str:
+        return (
+            f"{self.check} is green, but its margin got worse: {self.now:.3g} noise floors, "
+            f"{self.recorded:.3g} were recorded in this environment (64 are allowed; "
+            f"{WORSE:g} times as many is a regression). If that was meant, record it again"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "factor": self.factor, "worse": self.worse}
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A version or setting that is not the recorded one; None where it was not or is not there."""
+
+    name: str
+    recorded: str | None
+    here: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Since:
+    """What changed since the recording.
+
+    Attributes:
+        differences: of the environment.
+        changed: the port's sources that are not the recorded ones.
+        margins: of each check that is green; none in another environment, where last bits differ.
+        attribution: what a verdict that is not green is put down to, one sentence; else "".
+    """
+
+    differences: tuple[Difference, ...] = ()
+    changed: tuple[str, ...] = ()
+    margins: tuple[Margin, ...] = ()
+    attribution: str = ""
+
+
+def record(session: Session, checks: Sequence[CheckResult], folder: Path) -> str:
+    """Keep a green port's margins beside the golden; what was done, in words."""
+    red = [check.name for check in checks if not check.verdict.green]
+    if red:
+        return (
+            f"the port is not green in {', '.join(red)}, so no margins were recorded: "
+            f"see 'parity explain --golden {folder}'"
+        )
+    content = {
+        "kind": "baseline",
+        "schema": SCHEMA,
+        "golden": goldens.digest_of_file(folder / goldens.MANIFEST),
+        "margins": margins_of(checks),
+        "sources": sources_of(session),
+        "environment": session.port_environment(),
+    }
+    archive.write_whole(folder / goldens.BASELINE, goldens.sealed(content))
+    return f"the port is green; its margins are in {folder / goldens.BASELINE}"
+
+
+def load(golden: goldens.Golden) -> Baseline | None:
+    """The baseline beside a golden; None if none was recorded.
+
+    Raises:
+        GoldenRefused: it is altered, cut short, of a newer schema, or of another golden.
+    """
+    path = golden.folder / goldens.BASELINE
+    if not path.exists():
+        return None
+    content = goldens.unsealed(path, "baseline", SCHEMA)
+    if content["golden"] != goldens.digest_of_file(golden.folder / goldens.MANIFEST):
+        raise GoldenRefused(f"{path} belongs to another golden than {golden.folder}: record again")
+    try:
+        margins = {str(name): float(floors) for name, floors in content["margins"].items()}
+        return Baseline(margins, dict(content["sources"]), dict(content["environment"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise GoldenRefused(f"{path} holds no baseline: {error}") from error
+
+
+def since(
+    golden: goldens.Golden,
+    baseline: Baseline | None,
+    session: Session,
+    checks: Sequence[CheckResult],
+    port: str | None,
+) -> Since:
+    """What changed since the recording.
+
+    Args:
+        baseline: None if the port was not green then; nothing can be put down to anything.
+        port: SPEC that replaced the pair's port, which then is no port that was recorded.
+    """
+    here = session.port_environment()
+    elsewhere = [
+        Difference(f"reference's {name}", golden.environment.get(name), here.get(name))
+        for name in ANYWHERE
+        if name != "python" and golden.environment.get(name) != here.get(name)
+    ]
+    if baseline is None:
+        return Since(tuple(elsewhere), (), (), "")
+    differences = [
+        Difference(name, baseline.environment.get(name), here.get(name))
+        for name in sorted({*baseline.environment, *here})
+        if baseline.environment.get(name) != here.get(name)
+    ]
+    now = sources_of(session)
+    changed = sorted(n for n in {*baseline.sources, *now} if baseline.sources.get(n) != now.get(n))
+    if port is not None:
+        changed = [port]
+    margins: list[Margin] = []
+    if not differences:
+        margins = [
+            Margin(name, baseline.margins[name], floors)
+            for name, floors in margins_of(checks).items()
+            if name in baseline.margins
+        ]
+    return Since(
+        (*differences, *elsewhere),
+        tuple(changed),
+        tuple(margins),
+        attributed(checks, changed, differences),
+    )
+
+
+def attributed(
+    checks: Sequence[CheckResult], changed: Sequence[str], differences: Sequence[Difference]
+) -> str:
+    """To what a verdict that is not green is put down: the port, a library, or neither.
+
+    A port whose sources are the recorded ones was green in the recorded environment, so a change of
+    the environment is to blame. Where both changed, float64 decides: no other library makes another
+    program of one, and rounding moves float64 by floors.
+    """
+    red = [check.verdict for check in checks if not check.verdict.green]
+    if not red:
+        return ""
+    files = ", ".join(changed)
+    versions = ", ".join(f"{d.name} {d.recorded} -> {d.here}" for d in differences)
+    if changed and not differences:
+        return f"a regression of the port: in this very environment it was green; {files} changed"
+    if differences and not changed:
+        return f"not the port, which is unchanged since it was green; the environment: {versions}"
+    if not changed:
+        return (
+            "neither the port nor its environment changed since it was green; look at what is not "
+            "recorded: data files, hardware, a generator of your own"
+        )
+    if all(verdict is Verdict.IMPRECISE for verdict in red):
+        return (
+            f"both changed, the port ({files}) and the environment ({versions}); float64 agrees, "
+            "so it is still the same program: first look at the libraries' float32 arithmetic"
+        )
+    return (
+        f"a regression of the port: both it ({files}) and the environment ({versions}) changed, "
+        "but no library's rounding makes float64 disagree"
+    )
+
+
+def margins_of(checks: Sequence[CheckResult]) -> dict[str, float]:
+    """Check -> the most noise floors of its arrays, of the green ones with numbers."""
+    return {
+        check.name: max(
+            c.floors for o in check.outcomes for c in o.comparisons if c.worst is not None
+        )
+        for check in checks
+        if check.verdict.green and check.worst is not None
+    }
+
+
+def sources_of(session: Session) -> dict[str, str]:
+    """The port's own files, with digests."""
+    names = session.ask_port("sources", root=str(session.root))
+    found = {}
+    for name in names if isinstance(names, list) else []:
+        digest = goldens.digest_of_file(session.root / name)
+        if digest is not None:
+            found[name] = digest
+    return found

@@ -1,0 +1,1 @@
+"""What each command of the command line does; ``parity.cli`` says what it accepts."""

@@ -1,0 +1,211 @@
+"""``parity check`` and ``parity explain``: run every property, report, and name causes if asked."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+import parity
+from parity import baseline, goldens
+from parity.cases import Case
+from parity.commands import outputs
+from parity.commands.options import at_least, pair_of, refuse_timeout
+from parity.config import Config, apply_waivers, load_config
+from parity.errors import BadCall, ReferenceFailed
+from parity.outcome import CheckResult
+from parity.plan import Plan, draw
+from parity.profiles import Profile, profile_named
+from parity.recorded import Recorded
+from parity.render.terminal import print_report, progress
+from parity.report import Report
+from parity.runner import Tell, run_checks
+from parity.session import Session
+
+if TYPE_CHECKING:
+    from parity.explain.causes import Explanation
+
+
+class _Run:
+    """One run, from its options to its report; each part that finishes stays, whatever ends it."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.start = time.perf_counter()
+        self.config: Config = load_config(Path.cwd())
+        self.pair = pair_of(options.pair, self.config.pair)
+        self.seed = options.seed or 0
+        at_least("--seed", self.seed, 0)
+        refuse_timeout(options.timeout)
+        self.profile: Profile = profile_named(options.profile or "quick")
+        outputs.refuse(options)
+        self.case = None if options.case is None else Case.load(options.case)
+        self.only = tuple(name for names in options.only for name in names.split(",") if name)
+        self.golden = None if options.golden is None else _golden(options, self.config, self.pair)
+        self.baseline = None if self.golden is None else baseline.load(self.golden)
+        if options.strict and self.baseline is None:
+            raise BadCall(
+                "--strict holds margins against recorded ones: give --golden DIR, with margins "
+                "('parity record' records those of a green port)"
+            )
+        self.recorded = None
+        if self.golden is not None:
+            name = f"the golden {self.golden.folder}"
+            self.recorded = Recorded(self.golden.answers, name)
+        self.checks: Sequence[CheckResult] = ()
+        self.failing: dict[str, tuple[Case, Path]] = {}
+        self.explanation: Explanation | None = None
+        self.environment: dict[str, str] = {}
+        self.since: baseline.Since | None = None
+        self.seconds: dict[str, float] = {}
+
+    def run(self) -> None:
+        """Open both sides and do all that was asked."""
+        options = self.options
+        with (
+            Session(
+                self.pair,
+                reference=options.reference,
+                port=options.port,
+                in_process=options.in_process,
+                timeout=options.timeout,
+                twins=True,
+                recorded=self.recorded,
+                root=self.config.root,
+            ) as session,
+            progress(Console(stderr=True)) as tell,
+        ):
+            self.seconds["start"] = time.perf_counter() - self.start
+            self.environment = session.environment()
+            try:
+                self._ask(session, tell)
+            except ReferenceFailed as error:
+                self.checks = self.checks or error.finished
+                raise
+            finally:
+                self.seconds |= {check.name: check.seconds for check in self.checks}
+
+    def _ask(self, session: Session, tell: Tell) -> None:
+        plan: Plan = (
+            draw(session, self.profile, self.seed) if self.golden is None else self.golden.plan
+        )
+        self.checks = run_checks(session, plan, only=self.only, case=self.case, tell=tell)
+        begun = time.perf_counter()
+        if self.golden is not None:
+            self.since = baseline.since(
+                self.golden, self.baseline, session, self.checks, self.options.port
+            )
+        if self.case is None:
+            self.failing = _kept(session, self, tell)
+        if self.options.explains:
+            from parity.explain.explain import explain
+
+            tell("looking for causes", 0, 1)
+            self.explanation = explain(session, self.checks, plan)
+            tell("looking for causes", 1, 1)
+        self.seconds["explain"] = time.perf_counter() - begun
+
+    def report(self, stopped: ReferenceFailed | None) -> Report:
+        """What there is to report.
+
+        Args:
+            stopped: why the run did not come to its end, if it did not.
+        """
+        today = datetime.date.today()
+        accepted, problems = apply_waivers(self.checks, self.config.accept, today)
+        if stopped is not None:
+            problems = [f"stopped: {stopped}"]
+        elif self.golden is not None and not self.only and self.case is None:
+            problems += _unused(self.golden, self.recorded, self.checks)
+        margins = () if self.since is None else self.since.margins
+        if self.options.strict:
+            problems += [margin.in_words() for margin in margins if margin.worse]
+        return Report(
+            pair=self.pair,
+            profile=self.profile.name if self.golden is None else "golden",
+            seed=self.seed if self.golden is None else self.golden.seed,
+            checks=tuple(accepted),
+            environment={
+                "parity": parity.__version__,
+                "python": sys.version.split()[0],
+                **self.environment,
+            },
+            seconds={**self.seconds, "total": time.perf_counter() - self.start},
+            explanation=self.explanation,
+            failing=self.failing,
+            port=self.options.port,
+            reference=self.options.reference,
+            golden=None if self.golden is None else str(self.options.golden),
+            narrowed=self.only,
+            problems=tuple(problems),
+            since=self.since,
+        )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check, explain if asked, report; the exit status.
+
+    Raises:
+        ReferenceFailed: after what had been finished by then was reported.
+    """
+    this = _Run(options)
+    stopped = None
+    try:
+        this.run()
+    except ReferenceFailed as error:
+        stopped = error
+    if stopped is not None and not this.checks:
+        raise stopped
+    report = this.report(stopped)
+    outputs.write(report.to_dict(), options)
+    print_report(report, Console(highlight=False))
+    if stopped is not None:
+        raise stopped
+    return 0 if report.green else 1
+
+
+def _golden(options: argparse.Namespace, config: Config, pair: str) -> goldens.Golden:
+    """The golden named on the command line; it takes the place of what else chooses cases."""
+    for option in ("reference", "profile", "seed"):
+        if getattr(options, option) is not None:
+            raise BadCall(
+                f"--golden and --{option} exclude each other: a golden is a recorded reference "
+                "with the cases that it answered"
+            )
+    return goldens.load(options.golden, config.root, pair)
+
+
+def _unused(
+    golden: goldens.Golden, recorded: Recorded | None, checks: Sequence[CheckResult]
+) -> list[str]:
+    """Files of a golden that no check asked for, though all checks are green."""
+    if recorded is None or not all(check.verdict.green for check in checks):
+        return []
+    needless = [n for n in golden.unused(recorded.asked) if not n.startswith("explanation")]
+    return [
+        f"{golden.folder / name} was not used by any check: the port declares less than when the "
+        "golden was recorded, or record it again"
+        for name in needless
+    ]
+
+
+def _kept(session: Session, this: _Run, tell: Tell) -> dict[str, tuple[Case, Path]]:
+    """The smallest failing case of the first check that has one, kept in a file."""
+    from parity.shrinking import keep, smallest, smallest_recorded
+
+    for check in this.checks:
+        if check.verdict.green:
+            continue
+        if this.golden is None:
+            small = smallest(session, check, this.profile, this.seed, tell)
+        else:
+            small = smallest_recorded(check)
+        if small is not None:
+            return {check.name: (small, keep(small, check.name, session.root))}
+    return {}

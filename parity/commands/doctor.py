@@ -1,0 +1,20 @@
+"""``parity doctor``: does the instrument itself hold here?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from parity.commands.options import at_least, pair_of, refuse_timeout, refuse_unwritable
+from parity.config import load_config
+from parity.doctor import examine
+
+
+def run(options: argparse.Namespace) -> int:
+    """Examine; 0 if everything holds."""
+    config = load_config(Path.cwd())
+    pair = pair_of(options.pair, config.pair)
+    at_least("--cases", options.cases, 1)
+    refuse_timeout(options.timeout)
+    refuse_unwritable(options.json, "--json")
+    return examine(options, pair, config.root)

@@ -1,0 +1,50 @@
+"""The files a report is written to: JSON, JUnit, HTML, and a Markdown summary."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from parity import archive
+from parity.commands.options import refuse_unwritable
+from parity.render import github
+
+FILES = ("json", "junit", "html", "summary")
+
+
+def refuse(options: argparse.Namespace) -> None:
+    """Fail before the run if one of the files cannot be written."""
+    for name in FILES:
+        refuse_unwritable(getattr(options, name, None), f"--{name}")
+
+
+def write(document: Mapping[str, Any], options: argparse.Namespace) -> None:
+    """Write each file that was asked for, whole or not at all; the summary is appended.
+
+    In a GitHub workflow, annotations are printed too.
+
+    Args:
+        document: the JSON report.
+    """
+    if getattr(options, "json", None) is not None:
+        from parity.report import to_json
+
+        archive.write_whole(options.json, to_json(document).encode())
+    if options.junit is not None:
+        from parity.render import junit
+
+        archive.write_whole(options.junit, junit.to_xml(document))
+    if options.html is not None:
+        from parity.render import html
+
+        archive.write_whole(options.html, html.to_html(document).encode())
+    if options.summary is not None:
+        from parity.render import summary
+
+        with options.summary.open("a", encoding="utf-8") as file:
+            file.write(summary.to_markdown(document))
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for line in github.annotations(document):
+            print(line)
