@@ -7,6 +7,7 @@ Both can be told only against a record. ``parity record`` keeps one beside the g
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ def load(golden: goldens.Golden) -> Baseline | None:
         GoldenRefused: it is altered, cut short, of a newer schema, or of another golden.
     """
     path = golden.folder / goldens.BASELINE
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     content = goldens.unsealed(path, "baseline", SCHEMA)
     if content["golden"] != goldens.digest_of_file(golden.folder / goldens.MANIFEST):

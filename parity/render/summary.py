@@ -27,7 +27,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     for problem in problems:
         yield f"\n**{_plain(problem)}**"
     for number, cause in enumerate(report["causes"], start=1):
-        place = f" at `{cause['place']}`" if cause.get("place") else ""
+        place = f" at {_code(cause['place'])}" if cause.get("place") else ""
         yield f"\n### Cause {number}: {_plain(cause['id'])}, {_plain(cause['where'])}{place}\n"
         yield f"Mend: {_code(cause['fix'])}"
         if cause.get("evidence"):
@@ -39,7 +39,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     for margin in report.get("margins", ()):
         if margin["worse"]:
             yield (
-                f"\nMargin of `{margin['check']}`: {margin['now']:.3g} noise floors, "
+                f"\nMargin of {_code(margin['check'])}: {margin['now']:.3g} noise floors, "
                 f"{margin['recorded']:.3g} recorded; 64 are allowed"
             )
     yield "\n| check | verdict | cases | residual | floor | error ratio |"
@@ -51,8 +51,8 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
         if check["worst"] is None:
             numbers = ["-", "-"]
         ratio = "-" if check["error_ratio"] is None else _number(check["error_ratio"], ".2f")
-        cells = [f"`{check['name']}`", f"{sign} {verdict}", str(check["cases"]), *numbers, ratio]
-        yield f"| {' | '.join(cells)} |"
+        cells = [_code(check["name"]), f"{sign} {verdict}", str(check["cases"]), *numbers, ratio]
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
     red = [c for c in report["checks"] if not Verdict(c["verdict"]).green and not c["accepted"]]
     for check in red[:MOST_FAILURES]:
         lines = [*check.get("message", ()), *check.get("reproduction", ())]

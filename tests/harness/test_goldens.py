@@ -122,7 +122,7 @@ def test_a_byte_too_many_is_refused(folder: Path) -> None:
 def forged(folder: Path, **changed: Any) -> None:
     """A manifest whose own digest is right."""
     content = json.loads((folder / "golden.json").read_text())["content"] | changed
-    (folder / "golden.json").write_bytes(goldens._manifest_bytes(content))
+    (folder / "golden.json").write_bytes(goldens.sealed(content))
 
 
 def test_a_newer_schema_is_named(folder: Path) -> None:
