@@ -103,7 +103,8 @@ def _check_parser(
     parser.add_argument(
         "--profile",
         metavar="|".join(PROFILES),
-        help="how many cases: quick (under a minute, the default), ci, or nightly",
+        help="how many cases: quick (under a minute, the default), ci, or nightly; with --golden, "
+        "how many drawn ones besides the recorded",
     )
     parser.add_argument(
         "--only",

@@ -21,6 +21,7 @@ class Plan:
     Attributes:
         initialisations: architectures whose fresh weights are compared, and the seeds of each.
         localising: on which the network's faults are looked for, when it is red.
+        relations: on which the port alone is asked, for what must hold without any reference.
     """
 
     networks: tuple[Recipe, ...] = ()
@@ -31,6 +32,7 @@ class Plan:
     trainings: tuple[Recipe, ...] = ()
     initialisations: tuple[tuple[Settings, tuple[int, ...]], ...] = ()
     localising: tuple[Recipe, ...] = ()
+    relations: tuple[Recipe, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -89,6 +91,25 @@ def draw(session: Session, profile: Profile, seed: int) -> Plan:
             for settings in architectures
         ),
         localising=localising(session, seed),
+    )
+
+
+def beside_golden(session: Session, recorded: Plan, profile: Profile, seed: int) -> Plan:
+    """The recorded cases, and drawn ones of what must hold without any reference.
+
+    On the architectures that the golden knows: that images of a batch are independent, and what
+    the sampler leaves behind.
+    """
+    known = {repr(recipe.settings): recipe.settings for recipe in recorded.networks}
+    pool = list(known.values())
+    relations = strategies.networks(session, pool).filter(lambda recipe: recipe.batch > 1)
+    short = strategies.sampler_calls(session, max_steps=6)
+    states = strategies.networks(session, pool, max_batch=4, sampler=short)
+    states = states.filter(lambda recipe: recipe.batch > 1)
+    return dataclasses.replace(
+        recorded,
+        relations=tuple(drawn(relations, profile.batches, seed + 6)),
+        states=(*recorded.states, *drawn(states, profile.states, seed + 3)),
     )
 
 

@@ -114,11 +114,12 @@ class Report:
         """How to run a check that is not green again; its smallest case, in lines of Python."""
         if check.verdict.green or check.verdict is Verdict.UNCHECKED:
             return []
-        drawn = [("--profile", self.profile), ("--seed", str(self.seed))]
         options = [
             ("--port", self.port),
             ("--reference", self.reference),
-            *(drawn if self.golden is None else [("--golden", self.golden)]),
+            ("--golden", self.golden),
+            ("--profile", self.profile),
+            ("--seed", str(self.seed)),
         ]
         lines = [f"reproduce: {command(self.pair, options, check.name)}"]
         if check.name not in self.failing:

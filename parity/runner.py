@@ -142,6 +142,10 @@ def properties(session: Session, plan: Plan) -> list[Property]:
         for recipe in plan.batches:
             yield network.check_batch_independence(session, make_case(session, recipe))
 
+    def relations() -> Iterator[list[Outcome]]:
+        for recipe in plan.relations:
+            yield network.check_relations(session, make_case(session, recipe))
+
     def trajectories() -> Iterator[list[Outcome]]:
         for number, recipe in enumerate(plan.trajectories):
             case = make_case(session, recipe)
@@ -185,6 +189,14 @@ def properties(session: Session, plan: Plan) -> list[Property]:
             ("model",),
             batches,
             len(plan.batches),
+        ),
+        Property(
+            "relations",
+            "relations within the port",
+            ("batch_independence",),
+            ("model",),
+            relations,
+            len(plan.relations),
         ),
         Property(
             "trajectories",
@@ -239,8 +251,13 @@ def _saved(session: Session, case: Case) -> list[Property]:
         yield network.check_network(session, case)
         yield network.check_batch_independence(session, case)
 
+    def relations() -> Iterator[list[Outcome]]:
+        yield network.check_relations(session, case)
+
     def trajectories() -> Iterator[list[Outcome]]:
         yield sampler.check_sampler(session, case)
+
+    def states() -> Iterator[list[Outcome]]:
         if len(case.images) > 1:
             yield state.check_state_restored(session, case)
 
@@ -258,6 +275,17 @@ def _saved(session: Session, case: Case) -> list[Property]:
                 1,
             )
         ]
+    if case.origin.get("relation"):
+        return [
+            Property(
+                "saved",
+                "the saved case: the port alone",
+                ("batch_independence",),
+                ("model",),
+                relations,
+                1,
+            )
+        ]
     found = [
         Property(
             "saved",
@@ -269,16 +297,24 @@ def _saved(session: Session, case: Case) -> list[Property]:
         )
     ]
     if case.sampler is not None:
-        found.append(
+        found += [
             Property(
                 "saved",
                 "the saved case: sampler",
-                (*sampler.SAMPLER_CHECKS, "state_restored"),
+                sampler.SAMPLER_CHECKS,
                 ("model", "generate_samples"),
                 trajectories,
-                2,
-            )
-        )
+                1,
+            ),
+            Property(
+                "saved",
+                "the saved case: what the sampler leaves behind",
+                ("state_restored",),
+                ("model", "generate_samples"),
+                states,
+                1,
+            ),
+        ]
     return found
 
 

@@ -13,6 +13,7 @@ from parity.errors import PortFailed
 from parity.exhibits import GradientMaps
 from parity.floor import NETWORK_COPIES
 from parity.outcome import Outcome
+from parity.randomness import generator
 from parity.session import Session
 from parity.traces import Trace
 
@@ -80,6 +81,48 @@ def check_batch_independence(session: Session, case: Case) -> list[Outcome]:
                     no_oracle=oracle_trouble(port),
                 )
             )
+    return [Outcome("batch_independence", tuple(comparisons), case)]
+
+
+def check_relations(session: Session, case: Case) -> list[Outcome]:
+    """What must hold of the port alone: other orders, repetitions and parts of a batch.
+
+    There is no reference here, so the floor is the port's own: how far it lies from itself when
+    every input, weight and bias moves by one unit in the last place.
+    """
+    size = len(case.images)
+    if size < 2:
+        return [Outcome("batch_independence", (), case)]
+    rng = generator(case.key, "relations")
+    subsets = {
+        "in another order": [int(n) for n in rng.permutation(size)],
+        "one image twice": [int(rng.integers(size))] * 2,
+        "a part": sorted(int(n) for n in rng.choice(size, size - 1, replace=False)),
+    }
+    data = session.ask_port(
+        "network",
+        case=case,
+        copies=NETWORK_COPIES,
+        activations=False,
+        subsets=list(subsets.values()),
+    )
+    case = dataclasses.replace(case, origin={**case.origin, "relation": True})
+    if isinstance(data, PortFailed):
+        return [failed("batch_independence", case, data)]
+    port = Trace.from_bytes(data, "the port")
+    whole = port.reduced()
+    comparisons = [
+        compare(
+            f"{name} ({label}), port alone",
+            dataclasses.replace(answer, float64=answer.float64[subset]),
+            port.array("float64", f"{name}@{number}"),
+            None,
+            no_oracle=oracle_trouble(port),
+        )
+        for name in ("energies", "energy_gradients")
+        if len((answer := reference_answer(whole, name)).float64) == size
+        for number, (label, subset) in enumerate(subsets.items())
+    ]
     return [Outcome("batch_independence", tuple(comparisons), case)]
 
 

@@ -20,7 +20,7 @@ from parity.commands.options import at_least, pair_of, refuse_timeout
 from parity.config import Config, apply_waivers, load_config
 from parity.errors import BadCall, ReferenceFailed
 from parity.outcome import CheckResult
-from parity.plan import Plan, draw
+from parity.plan import beside_golden, draw
 from parity.profiles import Profile, profile_named
 from parity.recorded import Recorded
 from parity.render.terminal import print_report, progress
@@ -92,8 +92,10 @@ class _Run:
                 self.seconds |= {check.name: check.seconds for check in self.checks}
 
     def _ask(self, session: Session, tell: Tell) -> None:
-        plan: Plan = (
-            draw(session, self.profile, self.seed) if self.golden is None else self.golden.plan
+        plan = (
+            draw(session, self.profile, self.seed)
+            if self.golden is None
+            else beside_golden(session, self.golden.plan, self.profile, self.seed)
         )
         self.checks = run_checks(session, plan, only=self.only, case=self.case, tell=tell)
         begun = time.perf_counter()
@@ -128,8 +130,8 @@ class _Run:
             problems += [margin.in_words() for margin in margins if margin.worse]
         return Report(
             pair=self.pair,
-            profile=self.profile.name if self.golden is None else "golden",
-            seed=self.seed if self.golden is None else self.golden.seed,
+            profile=self.profile.name,
+            seed=self.seed,
             checks=tuple(accepted),
             environment={
                 "parity": parity.__version__,
@@ -171,13 +173,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _golden(options: argparse.Namespace, config: Config, pair: str) -> goldens.Golden:
-    """The golden named on the command line; it takes the place of what else chooses cases."""
-    for option in ("reference", "profile", "seed"):
-        if getattr(options, option) is not None:
-            raise BadCall(
-                f"--golden and --{option} exclude each other: a golden is a recorded reference "
-                "with the cases that it answered"
-            )
+    """The golden named on the command line, in place of a reference."""
+    if options.reference is not None:
+        raise BadCall(
+            "--golden and --reference exclude each other: a golden is a recorded reference"
+        )
     return goldens.load(options.golden, config.root, pair)
 
 

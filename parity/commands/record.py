@@ -12,6 +12,8 @@ from parity import baseline, goldens
 from parity.commands.options import at_least, pair_of, refuse_timeout
 from parity.config import load_config
 from parity.errors import GoldenRefused
+from parity.plan import beside_golden
+from parity.profiles import profile_named
 from parity.recorded import Recorded
 from parity.recording import RecordingSession, record
 from parity.render.terminal import progress
@@ -53,7 +55,8 @@ def run(options: argparse.Namespace) -> int:
             recorded=recorded,
             root=config.root,
         ) as session:
-            checks = run_checks(session, after.plan, tell=tell)
+            plan = beside_golden(session, after.plan, profile_named("quick"), 0)
+            checks = run_checks(session, plan, tell=tell)
             margins = baseline.record(session, checks, options.golden)
     for line in [] if before is None else goldens.changes(before, after):
         print(line)

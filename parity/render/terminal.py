@@ -44,11 +44,12 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"\n{problem}", style="red", markup=False, highlight=False, soft_wrap=True)
     console.print()
     narrowed = f" (only {', '.join(report.narrowed)})" if report.narrowed else ""
+    golden = "" if report.golden is None else f"golden {escape(report.golden)}, "
     word = "PARITY" if report.green else "NO PARITY"
     style = "bold green" if report.green else "bold red"
     total = report.seconds.get("total", 0.0)
     console.print(
-        f"[{style}]{word}[/]: {report.verdict}{narrowed}, profile {report.profile}, "
+        f"[{style}]{word}[/]: {report.verdict}{narrowed}, {golden}profile {report.profile}, "
         f"seed {report.seed}, {total:.1f} s",
         highlight=False,
         soft_wrap=True,
