@@ -42,10 +42,9 @@ from parity.errors import PortFailed
 from parity.explain.explain import explain_network_case
 from parity.floor import NETWORK_COPIES, TRAJECTORY_COPIES
 from parity.outcome import Outcome
+from parity.progress import Tell, progress
 from parity.randomness import generator
 from parity.recipes import make_case
-from parity.render.terminal import progress
-from parity.runner import Tell
 from parity.session import Session
 from parity.traces import PRECISIONS, Trace
 from parity.workers import ENVIRONMENT

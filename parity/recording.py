@@ -13,9 +13,10 @@ from parity.errors import BadCall, PortFailed
 from parity.explain.explain import ask_everything
 from parity.plan import Plan, draw
 from parity.profiles import Profile
+from parity.progress import Tell
 from parity.recipes import Recipe
 from parity.recorded import Recorder, key_of
-from parity.runner import Tell, properties
+from parity.runner import properties
 from parity.session import Session
 from parity.traces import Trace
 from parity.training import stepwise

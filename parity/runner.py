@@ -15,6 +15,7 @@ from parity.checks import distributions, network, preprocessing, sampler, state,
 from parity.errors import BadCall, ReferenceFailed
 from parity.outcome import CheckResult, Outcome, pool
 from parity.plan import Plan
+from parity.progress import Tell
 from parity.recipes import make_case
 from parity.session import Session
 
@@ -44,8 +45,6 @@ CLIPS = {
 }
 
 STOPPED = "the reference failed before every case was compared"
-
-Tell = Callable[[str, int, int], None]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,7 +40,10 @@ class ModelFacts:
 
 
 class Session:
-    """Both sides of a pair, opened; use as a context manager.
+    """Both sides of a pair; use as a context manager.
+
+    The sides' processes are started at once and waited for in :meth:`open`, so that whoever has
+    something to do until then can do it.
 
     Args:
         pair: SPEC of the pair.
@@ -54,7 +57,6 @@ class Session:
 
     Raises:
         BadCall: a SPEC names nothing, or something else than it should.
-        MissingPackage, ReferenceFailed, PortFailed: a side cannot be opened.
     """
 
     def __init__(
@@ -91,15 +93,13 @@ class Session:
         try:
             if in_process:
                 self.port = InProcess("port", pair, port)
-                self.port_about: dict[str, Any] = self.port.receive()
             else:
                 self.port = Worker("port", pair, port, timeout=timeout)
-            self.reference_about: dict[str, Any] = self.reference.receive()
-            if isinstance(self.port, Worker):
-                self.port_about = self.port.receive()
         except BaseException:
             self.close()
             raise
+        self.reference_about: dict[str, Any] = {}
+        self.port_about: dict[str, Any] = {}
         self._overlay: Path | None = None
         self.port_answers: list[str] | None = None
         """Digests of the port's answers, in order, if someone puts a list here."""
@@ -109,7 +109,25 @@ class Session:
         self._moments: tuple[str, ...] | None = None
 
     def __enter__(self) -> Self:
+        self.open()
         return self
+
+    def open(self) -> None:
+        """Wait for both sides.
+
+        Raises:
+            MissingPackage, ReferenceFailed, PortFailed: a side cannot be opened.
+        """
+        assert self.port is not None
+        try:
+            if isinstance(self.port, InProcess):
+                self.port_about = self.port.receive()
+            self.reference_about = self.reference.receive()
+            if isinstance(self.port, Worker):
+                self.port_about = self.port.receive()
+        except BaseException:
+            self.close()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -17,6 +16,7 @@ from parity.errors import BadCall
 from parity.outcome import CheckResult
 from parity.plan import Plan
 from parity.profiles import Profile
+from parity.progress import Tell
 from parity.recipes import Recipe, make_case
 from parity.runner import run_checks
 from parity.session import Session, Settings
@@ -26,8 +26,6 @@ TRIES = 60
 
 FOLDER = Path(".parity") / "failing"
 """Where failing cases are kept, in the project's folder."""
-
-Tell = Callable[[str, int, int], None]
 
 
 def smallest(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import importlib
 import sys
 import time
 from collections.abc import Sequence
@@ -22,10 +23,10 @@ from parity.errors import BadCall, ReferenceFailed
 from parity.outcome import CheckResult
 from parity.plan import beside_golden, draw
 from parity.profiles import Profile, profile_named
+from parity.progress import Tell, progress
 from parity.recorded import Recorded
-from parity.render.terminal import print_report, progress
+from parity.render.terminal import print_report
 from parity.report import Report
-from parity.runner import Tell, run_checks
 from parity.session import Session
 
 if TYPE_CHECKING:
@@ -68,19 +69,18 @@ class _Run:
     def run(self) -> None:
         """Open both sides and do all that was asked."""
         options = self.options
-        with (
-            Session(
-                self.pair,
-                reference=options.reference,
-                port=options.port,
-                in_process=options.in_process,
-                timeout=options.timeout,
-                twins=True,
-                recorded=self.recorded,
-                root=self.config.root,
-            ) as session,
-            progress(Console(stderr=True)) as tell,
-        ):
+        opening = Session(
+            self.pair,
+            reference=options.reference,
+            port=options.port,
+            in_process=options.in_process,
+            timeout=options.timeout,
+            twins=True,
+            recorded=self.recorded,
+            root=self.config.root,
+        )
+        importlib.import_module("parity.runner")  # half a second, while the sides start
+        with opening as session, progress(Console(stderr=True)) as tell:
             self.seconds["start"] = time.perf_counter() - self.start
             self.environment = session.environment()
             try:
@@ -97,6 +97,8 @@ class _Run:
             if self.golden is None
             else beside_golden(session, self.golden.plan, self.profile, self.seed)
         )
+        from parity.runner import run_checks
+
         self.checks = run_checks(session, plan, only=self.only, case=self.case, tell=tell)
         begun = time.perf_counter()
         if self.golden is not None:

@@ -16,8 +16,8 @@ from parity.commands.options import at_least, pair_of, refuse_timeout, refuse_un
 from parity.config import load_config
 from parity.mutants import campaign
 from parity.mutants.judge import LEAN
+from parity.progress import progress
 from parity.render import matrix
-from parity.render.terminal import progress
 from parity.report import Report
 
 

@@ -14,9 +14,9 @@ from parity.config import load_config
 from parity.errors import GoldenRefused
 from parity.plan import beside_golden
 from parity.profiles import profile_named
+from parity.progress import progress
 from parity.recorded import Recorded
 from parity.recording import RecordingSession, record
-from parity.render.terminal import progress
 from parity.runner import run_checks
 from parity.session import Session
 

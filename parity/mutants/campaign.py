@@ -15,7 +15,7 @@ import multiprocessing.util
 import os
 import random
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,12 @@ from parity.mutants.judge import LEAN, Judged, Mask, judge, names_of
 from parity.mutants.mutant import Conflict, Mutant, edited
 from parity.outcome import CheckResult
 from parity.plan import draw
+from parity.progress import Tell
 from parity.recorded import Recorded, Recorder
 from parity.runner import run_checks
 from parity.session import Session
 from parity.workers import DEFAULT_TIMEOUT, ENVIRONMENT
 
-Tell = Callable[[str, int, int], None]
 Combination = tuple[Mutant, ...]
 LEAST_NAMED = 0.98
 """Of the faults in triples; single faults and pairs are all to be named."""
@@ -248,6 +248,7 @@ def _open(pair: str, root: Path, answers: dict[str, Any], timeout: float) -> Non
     global _session
     recorded = Recorded(answers, "the recording made for this campaign")
     _session = Session(pair, recorded=recorded, timeout=timeout, root=root)
+    _session.open()
     multiprocessing.util.Finalize(None, _session.close, exitpriority=10)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from parity.comparison import Verdict
@@ -15,7 +13,6 @@ from parity.explain.causes import Cause
 from parity.messages import failure_lines, headline
 from parity.outcome import CheckResult
 from parity.report import Report, notes
-from parity.runner import Tell
 
 STYLES = {
     Verdict.IDENTICAL: "green",
@@ -150,18 +147,3 @@ def _print_failure(check: CheckResult, report: Report, console: Console) -> None
         lines.append(f"accept it knowingly, in pyproject.toml: [tool.parity] accept = [{entry}]")
     for line in lines:
         console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
-
-
-@contextlib.contextmanager
-def progress(console: Console) -> Iterator[Tell]:
-    """A bar per property while the run goes on; gone when it ends, and absent from logs."""
-    columns = (TextColumn("{task.description:40}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
-        tasks = {}
-
-        def tell(claim: str, done: int, expected: int) -> None:
-            if claim not in tasks:
-                tasks[claim] = bars.add_task(claim, total=expected)
-            bars.update(tasks[claim], completed=done, total=max(done, expected))
-
-        yield tell
