@@ -50,11 +50,10 @@ class Requests:
     def sources(self, root: str) -> list[str]:
         """The project's own files that this process has imported, relative to ``root``."""
         folder, package = Path(root).resolve(), Path(__file__).resolve().parent
+        files = {getattr(module, "__file__", None) or "/" for module in list(sys.modules.values())}
         found = set()
-        for module in list(sys.modules.values()):
-            path = Path(getattr(module, "__file__", None) or "/").resolve()
-            ours = path.is_relative_to(folder) and not path.is_relative_to(package)
-            if ours and "site-packages" not in path.parts:
+        for path in (Path(file).resolve() for file in files if "site-packages" not in file):
+            if path.is_relative_to(folder) and not path.is_relative_to(package):
                 found.add(path.relative_to(folder).as_posix())
         return sorted(found)
 

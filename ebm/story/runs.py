@@ -75,7 +75,7 @@ def run(program: Program, precision: str, updates: int, looks: bool, out: Path) 
 
     runner_type = _runner(program.framework)
     runner = runner_type(specs.resolve(program.spec, "side"), pair)
-    digits = images()
+    digits = images(10_000)
     order = generator(KEY, "batches").permutation(len(digits) - N_HELD_OUT)
     held_out = digits[-N_HELD_OUT:].astype(precision)
     case = Case(_weights(), digits[:BATCH], KEY, SETTINGS, training=TrainingCall())

@@ -167,7 +167,7 @@ def run(options: argparse.Namespace) -> int:
     if stopped is not None and not this.checks:
         raise stopped
     report = this.report(stopped)
-    outputs.write(report.to_dict(), options)
+    outputs.write(report, options)
     print_report(report, Console(highlight=False))
     if stopped is not None:
         raise stopped

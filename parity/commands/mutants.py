@@ -60,5 +60,5 @@ def run(options: argparse.Namespace) -> int:
         problems=tuple(matrix.problems(found)),
         mutants=tuple(judged.to_dict() for judged in found.judged),
     )
-    outputs.write(report.to_dict(), options)
+    outputs.write(report, options)
     return 0 if found.good else 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from pathlib import Path
 
 from parity.errors import BadCall
@@ -40,5 +40,10 @@ def refuse_unwritable(path: Path | None, option: str) -> None:
         raise BadCall(f"{option} {path} is a folder; expected a file to write")
     if not folder.is_dir():
         raise BadCall(f"{option} {path}: the folder {folder} does not exist")
-    if not os.access(path if path.exists() else folder, os.W_OK):
-        raise BadCall(f"{option} {path} cannot be written")
+    if path.exists() and not path.is_file():
+        raise BadCall(f"{option} {path} is not an ordinary file; expected one to write")
+    try:
+        with tempfile.TemporaryFile(dir=folder):  # permissions do not tell: one may be root
+            pass
+    except OSError as error:
+        raise BadCall(f"{option} {path} cannot be written: {error.strerror}") from error

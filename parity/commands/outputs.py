@@ -10,6 +10,7 @@ from typing import Any
 from parity import archive
 from parity.commands.options import refuse_unwritable
 from parity.render import github
+from parity.report import Report, to_json
 
 FILES = ("json", "junit", "html", "summary")
 
@@ -20,17 +21,19 @@ def refuse(options: argparse.Namespace) -> None:
         refuse_unwritable(getattr(options, name, None), f"--{name}")
 
 
-def write(document: Mapping[str, Any], options: argparse.Namespace) -> None:
+def write(report: Report | Mapping[str, Any], options: argparse.Namespace) -> None:
     """Write each file that was asked for, whole or not at all; the summary is appended.
 
     In a GitHub workflow, annotations are printed too.
 
     Args:
-        document: the JSON report.
+        report: or its JSON form.
     """
+    annotates = os.environ.get("GITHUB_ACTIONS") == "true"
+    if not annotates and all(getattr(options, name, None) is None for name in FILES):
+        return
+    document = report.to_dict() if isinstance(report, Report) else report
     if getattr(options, "json", None) is not None:
-        from parity.report import to_json
-
         archive.write_whole(options.json, to_json(document).encode())
     if options.junit is not None:
         from parity.render import junit
@@ -45,6 +48,6 @@ def write(document: Mapping[str, Any], options: argparse.Namespace) -> None:
 
         with options.summary.open("a", encoding="utf-8") as file:
             file.write(summary.to_markdown(document))
-    if os.environ.get("GITHUB_ACTIONS") == "true":
+    if annotates:
         for line in github.annotations(document):
             print(line)

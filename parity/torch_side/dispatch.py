@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +103,8 @@ class Interception(TorchDispatchMode):
             result = self._draws.serve(func, args, kwargs)
         else:
             result = func(*args, **kwargs)
-        if self._promote:
-            for tensor in _tensors((args, kwargs, result)):
-                if tensor.dtype in LOW_PRECISION:
-                    self._note(self.not_float64, traits.name)
-                    break
+        if self._promote and _low_precision((args, result, *kwargs.values())):
+            self._note(self.not_float64, traits.name)
         if self._memory is not None:
             self._memory.watch(traits.name, (args, kwargs), result)
         return result
@@ -206,6 +203,17 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(item)
     elif isinstance(value, dict):
         yield from _tensors(tuple(value.values()))
+
+
+def _low_precision(values: Iterable[Any]) -> bool:
+    """Whether a tensor among the values, nested or not, has what a float64 run must not contain."""
+    for value in values:
+        if isinstance(value, Tensor):
+            if value.dtype in LOW_PRECISION:
+                return True
+        elif isinstance(value, (tuple, list)) and _low_precision(value):
+            return True
+    return False
 
 
 def _storages(value: Any) -> set[int]:
