@@ -79,10 +79,11 @@ def since_lines(report: Report) -> list[str]:
         return lines
     if since.attribution:
         lines.append(f"since the golden was recorded: {since.attribution}")
-    lines += [
-        f"recorded with {d.name} {d.recorded or 'not there'}, here {d.here or 'not there'}"
-        for d in since.differences
-    ]
+    if since.differences:
+        shown = [
+            f"{d.name} {d.recorded or 'none'} -> {d.here or 'none'}" for d in since.differences
+        ]
+        lines.append(f"recorded elsewhere, here otherwise: {', '.join(shown)}")
     return lines
 
 
