@@ -76,7 +76,7 @@ class Report:
                 _check(check) | {"failing_case": self._failing(check.name)} for check in self.checks
             ],
             "causes": [cause.to_dict() for cause in explanation.causes],
-            "unexplained": [dataclasses.asdict(left) for left in explanation.unexplained],
+            "unexplained": [left.to_dict() for left in explanation.unexplained],
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }
         if self.mutants is not None:
