@@ -98,7 +98,7 @@ class Report:
                 for check in self.checks
             ],
             "causes": [cause.to_dict() for cause in explanation.causes],
-            "unexplained": [dataclasses.asdict(left) for left in explanation.unexplained],
+            "unexplained": [left.to_dict() for left in explanation.unexplained],
             "environment_differences": [dataclasses.asdict(d) for d in since.differences],
             "attribution": since.attribution,
             "margins": [margin.to_dict() for margin in since.margins],

@@ -86,6 +86,10 @@ class Requests:
         arrays, _ = archive.from_bytes(given, "the reference's activations and cotangents")
         return self.runner.segment_gradients(Case.from_bytes(case), arrays).to_bytes()
 
+    def places(self, case: bytes, given: bytes, root: str) -> dict[str, str]:
+        arrays, _ = archive.from_bytes(given, "the reference's activations")
+        return self.runner.places(Case.from_bytes(case), arrays, Path(root))
+
     def probing_state(self, case: bytes) -> list[dict[str, str]]:
         return self.runner.probing_state(Case.from_bytes(case))
 

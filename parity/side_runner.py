@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -163,6 +164,10 @@ class SideRunner(abc.ABC):
     def segment_gradients(self, case: Case, given: Arrays) -> Trace:
         """The gradients of each segment of a port; only a port is asked."""
         raise BadCall(f"a {self.side.framework} side is not localised in")
+
+    def places(self, case: Case, given: Arrays, root: Path) -> dict[str, str]:
+        """Which line of a port's source runs what; only a port is asked."""
+        raise BadCall(f"a {self.side.framework} side is not asked for its lines")
 
     @abc.abstractmethod
     def moments(self, settings: Mapping[str, Any] | None) -> list[str]:

@@ -107,19 +107,23 @@ def check_initialisation(session: Session, settings: Settings, seeds: list[int])
     findings = []
     for name, expected in reference.items():
         if name not in port:
-            findings.append(f"{name} is missing from the port")
+            findings.append((name, f"{name} is missing from the port"))
             continue
         if list(port[name].shape[1:]) != shapes[name]:
-            findings.append(f"fresh {name} has shape {port[name].shape[1:]}, not {shapes[name]}")
+            shape = f"{port[name].shape[1:]}, not {shapes[name]}"
+            findings.append((name, f"fresh {name} has shape {shape}"))
             continue
         if text := _unlike(expected.ravel(), port[name].ravel()):
-            findings.append(f"fresh {name} is {text}")
+            findings.append((name, f"fresh {name} is {text}"))
     return [
         Outcome(
             "initialisation",
             (),
             None,
-            findings=tuple({"id": "initializer", "message": text} for text in findings),
+            findings=tuple(
+                {"id": "initializer", "message": text, "part": f"initialisation/{name}"}
+                for name, text in findings
+            ),
             looked=True,
         )
     ]

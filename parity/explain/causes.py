@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from parity.explain.catalogue import CATALOGUE
 
@@ -25,6 +26,9 @@ class Cause:
         fix: one line; the catalogue's unless this place needs another.
         reading: what else the same behaviour may be, if two readings are possible.
         reading_ids: the faults of each such reading.
+        part: the path of the part of the port concerned, under which its place is looked for
+            (``torch_side.places``).
+        place: of the port's source, "port_torch/langevin.py:58"; empty if it is not known.
     """
 
     id: str
@@ -35,6 +39,8 @@ class Cause:
     fix: str = ""
     reading: str = ""
     reading_ids: tuple[tuple[str, ...], ...] = ()
+    part: str = ""
+    place: str = ""
 
     def __post_init__(self) -> None:
         if self.id not in CATALOGUE:
@@ -50,6 +56,7 @@ class Cause:
         return {
             "id": self.id,
             "where": self.where,
+            "place": self.place or None,
             "fix": self.fix,
             "residual_before": self.residual_before,
             "residual_after": self.residual_after,
@@ -60,10 +67,18 @@ class Cause:
 
 @dataclasses.dataclass(frozen=True)
 class Unexplained:
-    """A divergence that nothing in the catalogue reproduces; said plainly, never guessed."""
+    """A divergence that nothing in the catalogue reproduces; said plainly, never guessed.
+
+    ``part`` and ``place`` are as a cause's.
+    """
 
     where: str
     evidence: str
+    part: str = ""
+    place: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"where": self.where, "place": self.place or None, "evidence": self.evidence}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +91,20 @@ class Explanation:
     causes: tuple[Cause, ...] = ()
     unexplained: tuple[Unexplained, ...] = ()
     training_waits: bool = False
+
+
+Found = TypeVar("Found", Cause, Unexplained)
+
+
+def placed(found: Sequence[Found], places: Mapping[str, str]) -> list[Found]:
+    """Each with the place of its part or, where there is none, of what that is a part of."""
+    return [dataclasses.replace(each, place=_place(each.part, places)) for each in found]
+
+
+def _place(part: str, places: Mapping[str, str]) -> str:
+    while part and part not in places:
+        part = part.rpartition("/")[0]
+    return places.get(part, "")
 
 
 def verified(before: float, after: float, bound: float) -> bool:

@@ -10,6 +10,19 @@ from parity.explain.catalogue import CATALOGUE
 from parity.explain.causes import Cause
 from parity.outcome import CheckResult
 
+PARTS = {
+    "gradient-accumulated": "generate_samples/gradient",
+    "gradient-non-leaf": "generate_samples/gradient/leaf",
+    "gradient-not-tracked": "generate_samples/gradient/leaf",
+    "input-mutated": "generate_samples/input",
+    "mode-not-restored": "generate_samples/mode",
+    "no-grad-context": "generate_samples/gradient/mode",
+    "parameters-left-frozen": "generate_samples/parameters",
+    "state-not-detached": "generate_samples/gradient/leaf",
+    "trajectory-aliased": "generate_samples/stored",
+}
+"""Where in a sampler an event is looked for (``torch_side.places``)."""
+
 
 def from_findings(checks: Sequence[CheckResult], check: str, where: str) -> Iterator[Cause]:
     """Findings of the named check that bear an id of the catalogue, each id once."""
@@ -24,11 +37,15 @@ def from_findings(checks: Sequence[CheckResult], check: str, where: str) -> Iter
 
 
 def from_messages(findings: Sequence[Mapping[str, str]], where: str) -> Iterator[Cause]:
-    """Findings ``{id, message}`` that bear an id of the catalogue, each id once."""
-    messages = {found["id"]: found["message"] for found in reversed(findings)}
-    for id_, message in reversed(messages.items()):
+    """Findings ``{id, message}`` that bear an id of the catalogue, each id once.
+
+    A finding may also name its ``part``.
+    """
+    firsts = {found["id"]: found for found in reversed(findings)}
+    for id_, found in reversed(firsts.items()):
         if id_ in CATALOGUE:
-            yield Cause(id_, where, evidence=message)
+            part = found.get("part") or PARTS.get(id_, where)
+            yield Cause(id_, where, evidence=found["message"], part=part)
 
 
 def from_exception(message: str, evaluations: Sequence[Mapping[str, Any]]) -> Cause | None:
@@ -49,17 +66,19 @@ def from_exception(message: str, evaluations: Sequence[Mapping[str, Any]]) -> Ca
             f"{'required' if last['requires_grad'] else 'did not require'} them"
         )
     if re.search("only change requires_grad flags of leaf|non-leaf", message):
-        return Cause("gradient-non-leaf", where, evidence=evidence)
+        part = "generate_samples/raised"
+        return Cause("gradient-non-leaf", where, evidence=evidence, part=part)
     untracked = re.search(
         "does not require grad|NoneType|not have a grad_fn|appears to not have been used", message
     )
+    id_ = None
     if untracked and last:
         if not last["grad_enabled"]:
-            return Cause("no-grad-context", where, evidence=evidence)
-        if not last["requires_grad"]:
-            return Cause("gradient-not-tracked", where, evidence=evidence)
-        if not last["leaf"]:
-            return Cause("gradient-non-leaf", where, evidence=evidence)
-    if re.search("through the graph a second time|modified by an inplace", message):
-        return Cause("state-not-detached", where, evidence=evidence)
-    return None
+            id_ = "no-grad-context"
+        elif not last["requires_grad"]:
+            id_ = "gradient-not-tracked"
+        elif not last["leaf"]:
+            id_ = "gradient-non-leaf"
+    if id_ is None and re.search("through the graph a second time|modified by an inplace", message):
+        id_ = "state-not-detached"
+    return None if id_ is None else Cause(id_, where, evidence=evidence, part=PARTS[id_])

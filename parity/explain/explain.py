@@ -13,7 +13,7 @@ from parity.checks.network import oracle_trouble
 from parity.comparison import FLOAT64_FLOORS
 from parity.errors import PortFailed
 from parity.explain import events
-from parity.explain.causes import Cause, Explanation, Unexplained
+from parity.explain.causes import Cause, Explanation, Unexplained, placed
 from parity.explain.network import explain_network
 from parity.explain.sampler import explain_sampler
 from parity.explain.sampler import probe_case as sampler_case
@@ -63,10 +63,14 @@ def explain(session: Session, checks: Sequence[CheckResult], plan: Plan) -> Expl
         if training_red and not (causes or unexplained):
             names = {name.partition(" in ")[0] for name in training_red}
             unexplained.append(_check_problem(checks, names))
+    others: list[Cause] = []
     if "initialisation" in red:
-        causes += events.from_findings(checks, "initialisation", "model()")
+        others += events.from_findings(checks, "initialisation", "model()")
     if "preprocessing" in red:
-        causes += _preprocessing(checks)
+        others += _preprocessing(checks)
+    if others:
+        others, _ = _placed(session, others, [], make_case(session, plan.localising[0]))
+    causes += others
     return Explanation(_each_once(causes), tuple(unexplained), waits)
 
 
@@ -92,6 +96,27 @@ def _each_once(causes: Sequence[Cause]) -> tuple[Cause, ...]:
     for cause in causes:
         unique.setdefault((cause.id, cause.where), cause)
     return tuple(unique.values())
+
+
+def _placed(
+    session: Session,
+    causes: Sequence[Cause],
+    unexplained: Sequence[Unexplained],
+    case: Case,
+    given: bytes | None = None,
+) -> tuple[list[Cause], list[Unexplained]]:
+    """What was found, with the lines of the port's source to look at, if there are any.
+
+    Args:
+        case: on which it was found, of the network, the sampler or training.
+        given: the reference's activations, of the network.
+    """
+    places: dict[str, str] = {}
+    if causes or unexplained:
+        given = archive.to_bytes({}, {}) if given is None else given
+        answer = session.ask_port("places", case=case, given=given, root=str(session.root))
+        places = {} if isinstance(answer, PortFailed) else answer
+    return placed(causes, places), placed(unexplained, places)
 
 
 def _network(session: Session, plan: Plan, coupled: bool) -> tuple[list[Cause], list[Unexplained]]:
@@ -131,16 +156,18 @@ def explain_network_case(
     causes: list[Cause] = []
     if isinstance(parts.segments, PortFailed):
         return [], [Unexplained("model", str(parts.segments).splitlines()[0])]
+    whole, given = case, parts.given
     if coupled and (cause := _coupling(parts.segments, parts.reference)) is not None:
         causes.append(cause)
         case = alone(case)
         parts = _ask_network(session, case)
         if isinstance(parts.segments, PortFailed):
-            return causes, []  # it takes no single image: what else is wrong waits for this
+            # It takes no single image: what else is wrong waits for this.
+            return _placed(session, causes, [], whole, given)
     assert isinstance(parts.segments, Trace)
     trouble = oracle_trouble(parts.segments)
     if trouble is not None:
-        causes.append(Cause("dtype", "model", evidence=trouble))
+        causes.append(Cause("dtype", "model", evidence=trouble, part="model/dtype"))
     found, unexplained = explain_network(
         session.facts(case.settings).layers,
         case,
@@ -154,8 +181,8 @@ def explain_network_case(
     if trouble is not None:
         unexplained = []  # what is left may be float32's rounding
     if not causes and not unexplained and isinstance(parts.port, PortFailed):
-        unexplained.append(Unexplained("model", str(parts.port).splitlines()[0]))
-    return causes, unexplained
+        unexplained.append(Unexplained("model", str(parts.port).splitlines()[0], "model/raised"))
+    return _placed(session, causes, unexplained, whole, given)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +194,7 @@ class _Parts:
     backward: Trace
     segments: Trace | PortFailed
     gradients: Trace | None
+    given: bytes
 
 
 def _ask_network(
@@ -186,7 +214,7 @@ def _ask_network(
     given = archive.to_bytes(values, {})
     segments = session.ask_port("segments", case=case, substituted=given)
     if isinstance(segments, PortFailed):
-        return _Parts(reference, port, backward, segments, None)
+        return _Parts(reference, port, backward, segments, None, given)
     gradients = session.ask_port("segment_gradients", case=case, given=given)
     return _Parts(
         reference,
@@ -194,6 +222,7 @@ def _ask_network(
         backward,
         Trace.from_bytes(segments, "the port"),
         None if isinstance(gradients, PortFailed) else Trace.from_bytes(gradients, "the port"),
+        given,
     )
 
 
@@ -215,7 +244,9 @@ def _coupling(segments: Trace, reference: Trace) -> Cause | None:
         f"the energy of an image is {together[0]:.12g} in a batch of {len(together)} and "
         f"{own[0]:.12g} alone"
     )
-    return Cause("gradient-batch-coupled", "model", before / size, 0.0, evidence)
+    return Cause(
+        "gradient-batch-coupled", "model", before / size, 0.0, evidence, part="model/batch"
+    )
 
 
 def _sampler(
@@ -228,7 +259,7 @@ def _sampler(
         return [], [Unexplained("generate_samples", str(port).splitlines()[0])]
     causes, unexplained = explain_sampler(reference, port)
     if not state_red:
-        return causes, unexplained
+        return _placed(session, causes, unexplained, case)
     raised = any(cause.residual_before is None for cause in causes)
     left_behind = list(events.from_findings(checks, "state_restored", "generate_samples"))
     if any(o.failure for c in checks if c.name == "state_restored" for o in c.outcomes):
@@ -238,7 +269,7 @@ def _sampler(
     for cause in left_behind:
         if not (raised and cause.id == "no-grad-context"):
             causes.append(cause)
-    return causes, unexplained
+    return _placed(session, causes, unexplained, case)
 
 
 def _training(session: Session, explained: bool) -> tuple[list[Cause], list[Unexplained], bool]:
@@ -250,7 +281,11 @@ def _training(session: Session, explained: bool) -> tuple[list[Cause], list[Unex
     runs, raised = training_runs(session)
     causes, unexplained = explain_training(runs) if runs else ([], [])
     if raised is not None and not explained:
-        unexplained.append(Unexplained("train_step", raised))
+        unexplained.append(Unexplained("train_step", raised, "train_step/raised"))
+    settings, batch = _declared_trainings(session)[0]
+    shape, limits = session.facts(settings).image_shape, session.pair.image_range
+    case = probe_case(shape, settings, batch, steps=1, limits=limits)
+    causes, unexplained = _placed(session, causes, unexplained, case)
     return causes, unexplained, explained and (raised is not None or not (causes or unexplained))
 
 
@@ -267,12 +302,9 @@ def training_runs(
     Returns:
         (reference's, port's) of each case, and in words what kept the port from training, if so.
     """
-    declared: list[tuple[Settings, int]] = [(None, 4)]
-    if session.pair.fixed_trainings is not None:
-        declared = [(s, n) for s, n, _ in specs.entry(session.pair.fixed_trainings)()]
     found: list[tuple[Run, Run]] = []
     problem: str | None = None
-    for settings, batch in declared:
+    for settings, batch in _declared_trainings(session):
         shape = session.facts(settings).image_shape
         limits = session.pair.image_range
         two, one = (
@@ -299,6 +331,13 @@ def training_runs(
             else:
                 found.append(run)
     return found, problem
+
+
+def _declared_trainings(session: Session) -> list[tuple[Settings, int]]:
+    """Settings, and how many real images a step takes."""
+    if session.pair.fixed_trainings is None:
+        return [(None, 4)]
+    return [(s, n) for s, n, _ in specs.entry(session.pair.fixed_trainings)()]
 
 
 def _training_run(session: Session, case: Case) -> tuple[Run, Run] | str:
@@ -334,4 +373,4 @@ def _preprocessing(checks: Sequence[CheckResult]) -> list[Cause]:
             f"at {list(worst.index)} the reference has {worst.reference:.6g}, the port "
             f"{worst.port:.6g}"
         )
-    return [Cause("data-range", "preprocess", check.residual, None, evidence)]
+    return [Cause("data-range", "preprocess", check.residual, None, evidence, part="preprocess")]

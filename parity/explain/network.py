@@ -272,14 +272,14 @@ def explain_network(
             f"the port lacks parameters for some of {', '.join(ambiguous)}, and shapes do not say "
             "which: declare TorchSide(weights={'port.name': 'reference/name', ...})"
         )
-        unexplained.append(Unexplained("model", evidence))
+        unexplained.append(Unexplained("model", evidence, "model"))
     if segments.notes["extra"]:
         evidence = (
             f"the port has parameters that hold nothing of the reference's: "
             f"{', '.join(segments.notes['extra'])}"
         )
         if not missing and not ambiguous:
-            unexplained.append(Unexplained("model", evidence))
+            unexplained.append(Unexplained("model", evidence, "model"))
     values: Array = case.images.astype(np.float64)
     before: str | None = None
     lost = gap = False
@@ -300,11 +300,13 @@ def explain_network(
             gap = False
         elif ours is None and segments.notes["raised"]:
             evidence = f"fed with the reference's values, it raises {segments.notes['raised']}"
-            unexplained.append(Unexplained(f"after {before or 'the images'}", evidence))
+            where = f"after {before or 'the images'}"
+            unexplained.append(Unexplained(where, evidence, "model/raised"))
             return causes, unexplained  # what was learnt before stands
         elif ours is None:
             evidence = f"the port never runs {fact['layer']}, or not after what it lies behind"
-            causes.append(Cause("layer-missing", fact["layer"], evidence=evidence))
+            part = f"model/{fact['layer']}"
+            causes.append(Cause("layer-missing", fact["layer"], evidence=evidence, part=part))
             gap = False
         else:
             gap = lost = False
@@ -318,9 +320,12 @@ def explain_network(
                 unsure = layer_missing and missing.union(ambiguous).intersection(fact["weights"])
                 if not found and lacking and not unsure:
                     evidence = f"the port has no parameter for {lacking}"
-                    causes.append(Cause("bias-missing", fact["layer"], evidence=evidence))
+                    part = f"model/{fact['layer']}/bias"
+                    causes.append(
+                        Cause("bias-missing", fact["layer"], evidence=evidence, part=part)
+                    )
                 if not found and not unsure:
-                    unexplained.append(Unexplained(fact["layer"], text))
+                    unexplained.append(Unexplained(fact["layer"], text, f"model/{fact['layer']}"))
         if lost or ours is None or _differ(ours, expected, bound):
             wrong.add(fact["layer"])
         values, before = expected, fact["layer"]
@@ -345,7 +350,9 @@ def _differ(ours: Array, expected: Array, bound: float) -> bool:
 def _missing(fact: Mapping[str, Any], case: Case, missing: Set[str]) -> Cause:
     names = [name for name in case.weights if name in missing]
     shapes = ", ".join(f"{name} {case.weights[name].shape}" for name in names)
-    return Cause("layer-missing", fact["layer"], evidence=f"nothing in the port can hold {shapes}")
+    evidence = f"nothing in the port can hold {shapes}"
+    layer = fact["layer"]
+    return Cause("layer-missing", layer, evidence=evidence, part=f"model/{layer}")
 
 
 def _backward(
@@ -367,18 +374,20 @@ def _backward(
             continue
         bound = FLOAT64_FLOORS * float(np.max(backward.floors["float64"][name]))
         where = f"from {'the images' if start == 'images' else start} to {end}"
+        part = f"model/{end}/gradient"
         if not np.abs(expected).max() > bound:
             continue
         if ours is None or not np.any(ours):
             evidence = f"{end} has the reference's values, and no gradient comes back through it"
             fix = f"no .detach(), .data, .item() or torch.no_grad() {where}"
-            causes.append(Cause("gradient-not-tracked", where, 1.0, 0.0, evidence, fix))
+            cause = Cause("gradient-not-tracked", where, 1.0, 0.0, evidence, fix, part=part)
+            causes.append(cause)
         elif _differ(ours, expected, bound):
             evidence = f"{end} has the reference's values, and another gradient comes back"
             evidence += (
                 f": {_evidence(ours, expected)[len('fed with ') :]}{_multiple(ours, expected)}"
             )
-            unexplained.append(Unexplained(where, evidence))
+            unexplained.append(Unexplained(where, evidence, part))
     return causes, unexplained
 
 
@@ -449,9 +458,12 @@ def _cause(
         "kernel": "kernel-layout",
         "bias": "bias-missing",
     }
+    parts = {"strides": "stride", "kernel": "parameters"}
     id_, where, fix = ids[field], layer.name, ""
+    part = f"model/{layer.name}/{parts.get(field, field)}"
     if field == "activation":
         where = f"{before or 'the images'}, its activation"
+        part = f"model/{before or layer.name}/activation"
         fix = f"the activation of {before} is {expected}, not {value}"
         if value.partition(",")[0] == expected.partition(",")[0]:
             id_ = "layer-hyperparameter"
@@ -466,7 +478,7 @@ def _cause(
         f"fed with the reference's values, {layer.name} is reproduced by {field} {_shown(value)} "
         f"where the reference has {_shown(expected)}"
     )
-    return Cause(id_, where, residual_before, residual_after, evidence, fix)
+    return Cause(id_, where, residual_before, residual_after, evidence, fix, part=part)
 
 
 def _padding_fix(cause: Cause, layer: Layer, values: Array) -> Cause:
@@ -511,10 +523,11 @@ def _after_the_last(
         bound = max(bound, SINGLE_RATIO * float(np.max(reference.floors["float32"]["energies"])))
     if ours is None:
         raised = segments.notes["raised"] or "it returns nothing"
-        return [], [Unexplained("model", f"after {fact['layer']}: {raised}")]
+        return [], [Unexplained("model", f"after {fact['layer']}: {raised}", "model/raised")]
     if not _differ(ours, energies, bound):
         return [], []
-    left = [Unexplained("the energies", f"{_evidence(ours, energies)}; nothing reproduces it")]
+    evidence = f"{_evidence(ours, energies)}; nothing reproduces it"
+    left = [Unexplained("the energies", evidence, "model/energies")]
     if ours.shape != energies.shape:
         return [], left
     before = float(np.abs(ours - energies).max())
@@ -522,7 +535,15 @@ def _after_the_last(
     after = float(np.abs(ours + energies).max())
     if verified(before, after, bound):
         evidence = "fed with the reference's values, the port returns the negative of its energies"
-        return [Cause("energy-sign", "the score", before / size, after / size, evidence)], []
+        cause = Cause(
+            "energy-sign",
+            "the score",
+            before / size,
+            after / size,
+            evidence,
+            part="model/energies",
+        )
+        return [cause], []
     values = truth[f"activations/{fact['layer']}"].reshape(len(energies), -1)
     if values.shape[1] != 1:
         return [], left
@@ -536,6 +557,7 @@ def _after_the_last(
                 after / size,
                 f"the energies are {name} of the score",
                 f"the activation of {fact['layer']} is {fact['activation']}, not {name}",
+                part=f"model/{fact['layer']}/activation",
             )
             return [cause], []
     return [], left

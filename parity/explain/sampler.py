@@ -278,6 +278,20 @@ PLACES = {
     "step": "the update",
     "last_clip": "the clip after the update",
 }
+PARTS = {
+    "noise": "noise",
+    "draws": "noise",
+    "noise_scale": "noise/scale",
+    "first_clip": "noise clip",
+    "point": "gradient/point",
+    "reduction": "gradient/reduction",
+    "sign": "update/sign",
+    "accumulate": "gradient/accumulated",
+    "gradient_clip": "gradient clip",
+    "step": "update/step",
+    "last_clip": "update clip",
+}
+"""The part of ``generate_samples`` that a field of a rule is about (``torch_side.places``)."""
 
 
 def explain_sampler(reference: Trace, port: Trace) -> tuple[list[Cause], list[Unexplained]]:
@@ -292,13 +306,21 @@ def explain_sampler(reference: Trace, port: Trace) -> tuple[list[Cause], list[Un
         cause = from_exception(raised, port.notes["evaluations"])
         if cause is not None:
             return [cause], []
-        return [], [Unexplained("generate_samples", f"on the probe energy it raises {raised}")]
+        return [], [
+            Unexplained(
+                "generate_samples",
+                f"on the probe energy it raises {raised}",
+                "generate_samples/raised",
+            )
+        ]
     causes: list[Cause] = []
     bound = BOUND
     if port.notes.get("not_float64"):
         operations = ", ".join(port.notes["not_float64"])
         evidence = f"in a float64 run it computes in float32 at {operations}"
-        causes.append(Cause("dtype", "generate_samples", evidence=evidence))
+        causes.append(
+            Cause("dtype", "generate_samples", evidence=evidence, part="generate_samples/dtype")
+        )
         bound = BOUND32
     truth, ours = reference.arrays["float64"]["last"], port.arrays["float64"]["last"]
     trajectory = port.array("float64", "samples")
@@ -311,11 +333,12 @@ def explain_sampler(reference: Trace, port: Trace) -> tuple[list[Cause], list[Un
                 0.0,
                 "stored steps are changed by later ones: runs of fewer steps end elsewhere than "
                 "the trajectory says",
+                part="generate_samples/stored",
             )
         )
     if ours.shape != truth.shape:
         evidence = f"its samples have shape {ours.shape[1:]}, the reference's {truth.shape[1:]}"
-        return causes, [Unexplained("generate_samples", evidence)]
+        return causes, [Unexplained("generate_samples", evidence, "generate_samples")]
     expected, behaves = _behaved(reference), _behaved(port)
     before = _relative(behaves, expected)
     if before <= bound:
@@ -323,7 +346,7 @@ def explain_sampler(reference: Trace, port: Trace) -> tuple[list[Cause], list[Un
     rules = find(expected, Rule())
     if not rules:
         evidence = "the reference's own step is none of the rules that are known"
-        return causes, [Unexplained("generate_samples", evidence)]
+        return causes, [Unexplained("generate_samples", evidence, "generate_samples")]
     when = _when(ours, truth, bound)
     found = find(behaves, rules[0], bound)
     if not found:
@@ -331,11 +354,13 @@ def explain_sampler(reference: Trace, port: Trace) -> tuple[list[Cause], list[Un
             f"on the probe energy it is otherwise {when}, by {before:.2g} of the largest element, "
             f"and no rule with up to {MOST_DEPARTURES} departures does the same"
         )
-        return causes, [Unexplained("generate_samples", evidence)]
+        return causes, [Unexplained("generate_samples", evidence, "generate_samples")]
     rule = found[0]
     after = _relative(behaves, behaviour(rule))
     if not verified(before, after, bound):
-        return causes, [Unexplained("generate_samples", "a rule was found and did not hold")]
+        return causes, [
+            Unexplained("generate_samples", "a rule was found and did not hold", "generate_samples")
+        ]
     drawn = _Drawn.of(reference, port)
     others = [(_words(r, rules[0]), _all_ids(r, rules[0], drawn)) for r in found[1:4]]
     for name in departures(rule, rules[0]):
@@ -352,6 +377,7 @@ def explain_sampler(reference: Trace, port: Trace) -> tuple[list[Cause], list[Un
                     f"which is otherwise {when}",
                     reading="; or ".join(words for words, _ in others),
                     reading_ids=tuple(ids for _, ids in others),
+                    part=f"generate_samples/{PARTS[name]}",
                 )
             )
     return causes, []

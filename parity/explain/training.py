@@ -211,6 +211,27 @@ def _scalars(arrays: Mapping[str, Array], kind: str, step: int | None) -> dict[s
     return {n: float(np.ravel(a)[step or 0]) for n, a in named.items()}
 
 
+PARTS = {
+    "train_step, the real images": "train_step/noise",
+    "replay buffer, its first images": "replay_buffer/images",
+    "replay buffer, where chains start": "replay_buffer/starts",
+    "replay buffer, after a step": "replay_buffer/kept",
+    "losses": "train_step/loss",
+    "optimizer": "make_optimizer",
+    "optimizer, its momentum": "make_optimizer",
+    "optimizer, its velocity": "make_optimizer",
+}
+"""The part of a port that a place in words is about, where that is not its name as it stands."""
+FAULT_PARTS = {
+    "clip-missing": "train_step/clip",
+    "batch-split": "train_step/loss/split",
+    "loss-sign": "train_step/loss/sign",
+    "loss-reduction": "train_step/loss/squares",
+    "loss-term": "train_step/loss/squares/weight",
+    "gradient-accumulated": "train_step/loss",
+}
+
+
 def explain_training(
     runs: Sequence[tuple[Run, Run]],
 ) -> tuple[list[Cause], list[Unexplained]]:
@@ -227,7 +248,7 @@ def explain_training(
                     f"a step evaluates the network {len(ours.evaluated)} times, the reference's "
                     f"{len(truth.evaluated)} times"
                 )
-                return [], [Unexplained("train_step", text)]
+                return [], [Unexplained("train_step", text, "train_step")]
     found += _real_images(runs)
     found += _initial_buffer(runs)
     found += _starts(runs)
@@ -237,10 +258,14 @@ def explain_training(
     found += _updates(runs)
     found += _validation(runs)
     unique: dict[tuple[str, str], Cause] = {}
+    left: dict[str, Unexplained] = {}
     for item in found:
+        part = PARTS.get(item.where, item.where)
         if isinstance(item, Cause):
-            unique.setdefault((item.id, item.where), item)
-    left = {item.where: item for item in found if isinstance(item, Unexplained)}
+            part = FAULT_PARTS.get(item.id, part)
+            unique.setdefault((item.id, item.where), dataclasses.replace(item, part=part))
+        else:
+            left[item.where] = dataclasses.replace(item, part=part)
     return list(unique.values()), list(left.values())
 
 

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from parity.comparison import Verdict
-from parity.explain.causes import Cause
+from parity.explain.causes import Cause, Unexplained
 from parity.messages import failure_lines, headline
 from parity.outcome import CheckResult
 from parity.report import Report, notes
@@ -57,11 +57,13 @@ def _print_explanation(report: Report, console: Console) -> None:
     """Each cause with its fix and evidence, then what nothing explains."""
     assert report.explanation is not None
     for number, cause in enumerate(report.explanation.causes, start=1):
-        console.print(f"\n[bold]cause {number}: {cause.id}[/], {escape(cause.where)}")
+        headline = f"[bold]cause {number}: {cause.id}[/], {escape(_where(cause))}"
+        console.print(f"\n{headline}", soft_wrap=True)
         for line in cause_lines(cause):
             console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     for left in report.explanation.unexplained:
-        console.print(f"\n[bold yellow]unexplained[/]: {escape(left.where)}")
+        headline = f"[bold yellow]unexplained[/]: {escape(_where(left))}"
+        console.print(f"\n{headline}", soft_wrap=True)
         console.print(f"  {left.evidence}", markup=False, highlight=False, soft_wrap=True)
     if report.explanation.training_waits:
         console.print("\ntraining is red too; look again once the causes above are mended")
@@ -85,6 +87,10 @@ def since_lines(report: Report) -> list[str]:
         ]
         lines.append(f"recorded elsewhere, here otherwise: {', '.join(shown)}")
     return lines
+
+
+def _where(found: Cause | Unexplained) -> str:
+    return f"{found.where} ({found.place})" if found.place else found.where
 
 
 def cause_lines(cause: Cause) -> list[str]:

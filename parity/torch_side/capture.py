@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -33,7 +34,7 @@ class Anchors:
 
     def __init__(self, layers: Mapping[Tensor, str]) -> None:
         self.counts: dict[str, int] = {}
-        self._layers = {_storage(parameter): layer for parameter, layer in layers.items()}
+        self._layers = {storage(parameter): layer for parameter, layer in layers.items()}
         self._derived: list[Tensor] = []  # kept, so that no other tensor gets their storages
         self._consumed: dict[str, set[int]] = {}
         self._calls: dict[str, int] = {}
@@ -41,12 +42,12 @@ class Anchors:
 
     def of(self, arguments: Any, result: Any) -> list[str]:
         """The layers of which an operation is an anchor."""
-        if not isinstance(result, Tensor) or _storage(result) in self._layers:
+        if not isinstance(result, Tensor) or storage(result) in self._layers:
             return []
-        given = [_storage(leaf) for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
-        found = {storage: self._layers[storage] for storage in given if storage in self._layers}
+        given = [storage(leaf) for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
+        found = {s: self._layers[s] for s in given if s in self._layers}
         if found and len(found) == len(set(given)):
-            self._layers[_storage(result)] = next(iter(found.values()))
+            self._layers[storage(result)] = next(iter(found.values()))
             self._derived.append(result)
             return []
         names = list(dict.fromkeys(self._record(layer, s) for s, layer in found.items()))
@@ -54,12 +55,16 @@ class Anchors:
             self.counts[name] = self.counts.get(name, 0) + 1
         return names
 
-    def _record(self, layer: str, storage: int) -> str:
+    def made_of(self, tensor: Tensor) -> str | None:
+        """The layer of whose parameters alone a tensor is made, if it is."""
+        return self._layers.get(storage(tensor))
+
+    def _record(self, layer: str, parameter: int) -> str:
         consumed = self._consumed.setdefault(layer, set())
-        if layer not in self._calls or layer != self._last or storage in consumed:
+        if layer not in self._calls or layer != self._last or parameter in consumed:
             consumed.clear()  # the layer runs, or runs again
             self._calls[layer] = self._calls.get(layer, 0) + 1
-        consumed.add(storage)
+        consumed.add(parameter)
         self._last = layer
         number = self._calls[layer]
         return layer if number == 1 else f"{layer}#{number}"
@@ -147,5 +152,8 @@ class Leaves(TorchFunctionMode):
         return result
 
 
-def _storage(tensor: Tensor) -> int:
+def storage(tensor: Tensor) -> int:
+    """Names the memory of a tensor, or of the one that a transform of ``torch.func`` wraps."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
     return int(tensor.untyped_storage()._cdata)

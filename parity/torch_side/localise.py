@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ from parity.weights import CannotMatch, Match, Weight, match, match_partly
 
 if TYPE_CHECKING:
     from parity.torch_side.side import TorchRunner
+
+Cutting = TypeVar("Cutting", bound=Leaves)
 
 
 def layers_of(model: nn.Module, matches: list[Match]) -> dict[Tensor, str]:
@@ -47,7 +49,8 @@ def segments(runner: TorchRunner, case: Case, substituted: Arrays) -> Trace:
         not say which; ``not_float64``.
     """
     notes: dict[str, Any] = {}
-    with _as_far_as_possible(runner, case, notes) as (model, layers):
+    with as_far_as_possible(runner, case, notes) as (model, matches):
+        layers = layers_of(model, matches)
         values = _tensors(runner, substituted, "activations/")
         images = runner.tensor(case.images.astype(np.float64))
         anchors: dict[str, int] = {}
@@ -56,7 +59,8 @@ def segments(runner: TorchRunner, case: Case, substituted: Arrays) -> Trace:
         for _ in range(len(values) + 2):
             capture = Capture(layers, substitute=values, anchors=anchors)
             with torch.no_grad(), runner.shared(model, case, "float64", notes), capture:
-                scores, notes["raised"] = _called(model, images)
+                scores, error = _called(model, images)
+            notes["raised"] = _in_words(error)
             if capture.anchors == anchors:
                 break
             anchors = capture.anchors
@@ -96,18 +100,12 @@ def segment_gradients(runner: TorchRunner, case: Case, given: Arrays) -> Trace:
     """
     notes: dict[str, Any] = {}
     arrays: Arrays = {}
-    with _as_far_as_possible(runner, case, notes) as (model, layers):
-        values = _tensors(runner, given, "activations/")
+    with as_far_as_possible(runner, case, notes) as (model, matches):
         cotangents = _tensors(runner, given, "cotangents/")
-        anchors: dict[str, int] = {}
-        for _ in range(len(values) + 2):
-            images = runner.tensor(case.images.astype(np.float64)).requires_grad_()
-            cut = Leaves(layers, values, anchors)
-            with torch.enable_grad(), runner.shared(model, case, "float64", {}), cut:
-                scores, notes["raised"] = _called(model, images)
-            if cut.anchors == anchors:
-                break
-            anchors = cut.anchors
+        cut, images, scores, error = cut_apart(
+            runner, case, model, layers_of(model, matches), given, Leaves
+        )
+        notes["raised"] = _in_words(error)
         leaves = {"images": images, **cut.leaves}
         parts = [
             (output * cotangents[layer]).sum()
@@ -130,11 +128,37 @@ def segment_gradients(runner: TorchRunner, case: Case, given: Arrays) -> Trace:
     return Trace({"float64": arrays}, notes=notes)
 
 
+def cut_apart(
+    runner: TorchRunner,
+    case: Case,
+    model: nn.Module,
+    layers: Mapping[Tensor, str],
+    given: Arrays,
+    cutting: type[Cutting],
+) -> tuple[Cutting, Tensor, Tensor | None, Exception | None]:
+    """Evaluate the case with a leaf of ``given`` activations in place of every layer's values.
+
+    Returns:
+        What cut it, the images, and what the model returned or raised.
+    """
+    values = _tensors(runner, given, "activations/")
+    anchors: dict[str, int] = {}
+    for _ in range(len(values) + 2):
+        images = runner.tensor(case.images.astype(np.float64)).requires_grad_()
+        cut = cutting(layers, values, anchors)
+        with torch.enable_grad(), runner.shared(model, case, "float64", {}), cut:
+            scores, error = _called(model, images)
+        if cut.anchors == anchors:
+            break
+        anchors = cut.anchors
+    return cut, images, scores, error
+
+
 @contextlib.contextmanager
-def _as_far_as_possible(
+def as_far_as_possible(
     runner: TorchRunner, case: Case, notes: dict[str, Any]
-) -> Iterator[tuple[nn.Module, dict[Tensor, str]]]:
-    """The case's model in float64 with all weights that its parameters can hold."""
+) -> Iterator[tuple[nn.Module, list[Match]]]:
+    """The case's model in float64 with all weights that its parameters can hold, and which do."""
     notes |= {"raised": None, "missing": [], "ambiguous": [], "extra": []}
     with runner.precision("float64"):
         model = runner.built(case.settings, "float64")
@@ -149,7 +173,7 @@ def _as_far_as_possible(
             notes["extra"] = partial.extra
         load_canonical(model, matches, case.weights, runner.channels_first(case))
         model.eval()
-        yield model, layers_of(model, matches)
+        yield model, matches
 
 
 def _tensors(runner: TorchRunner, arrays: Mapping[str, np.ndarray], kind: str) -> dict[str, Tensor]:
@@ -160,9 +184,13 @@ def _tensors(runner: TorchRunner, arrays: Mapping[str, np.ndarray], kind: str) -
     }
 
 
-def _called(model: nn.Module, images: Tensor) -> tuple[Tensor | None, str | None]:
+def _called(model: nn.Module, images: Tensor) -> tuple[Tensor | None, Exception | None]:
     """What the model returns, or what it raises."""
     try:
         return model(images), None
     except Exception as error:
-        return None, f"{type(error).__name__}: {error}"
+        return None, error
+
+
+def _in_words(error: Exception | None) -> str | None:
+    return None if error is None else f"{type(error).__name__}: {error}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -28,6 +29,7 @@ from parity.torch_side.parameters import (
     parameters,
     to_numpy,
 )
+from parity.torch_side.places import places
 from parity.torch_side.state import findings
 from parity.torch_side.training import TorchTrainer
 from parity.traces import Trace
@@ -142,6 +144,9 @@ class TorchRunner(SideRunner):
 
     def segment_gradients(self, case: Case, given: Arrays) -> Trace:
         return localise.segment_gradients(self, case, given)
+
+    def places(self, case: Case, given: Arrays, root: Path) -> dict[str, str]:
+        return places(self, case, given, root)
 
     def moments(self, settings: Mapping[str, Any] | None) -> list[str]:
         raise BadCall("the reference is asked what its optimizer keeps")
