@@ -10,7 +10,13 @@ if TYPE_CHECKING:
 
 
 class ParityError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error this package raises on purpose.
+
+    Attributes:
+        hung: it is that of a side that did not answer in time.
+    """
+
+    hung = False
 
 
 class BadCall(ParityError):

@@ -62,6 +62,37 @@ def _recipe(plain: Mapping[str, Any]) -> Recipe:
     )
 
 
+def possible(session: Session, plan: Plan) -> Plan:
+    """The plan without what a port cannot be asked that others can.
+
+    A port may build one architecture only, take no settings for training, or leave the gradient
+    clip to its own default.
+    """
+    published = session.facts(None)
+
+    def fits(recipe: Recipe) -> bool:
+        clip = None if recipe.sampler is None else recipe.sampler.gradient_clip
+        if clip is not None and not session.both_support("gradient_clip"):
+            return False
+        if recipe.settings is None or session.draws_architectures:
+            return recipe.settings is None or recipe.training is None or session.trains_by_settings
+        facts = session.facts(recipe.settings)
+        same = (facts.shapes, facts.image_shape) == (published.shapes, published.image_shape)
+        return same and recipe.training is not None and session.trains_by_settings
+
+    recipes = {
+        field.name: tuple(recipe for recipe in getattr(plan, field.name) if fits(recipe))
+        for field in dataclasses.fields(Plan)
+        if field.name != "initialisations"
+    }
+    initialisations = tuple(
+        (settings, seeds)
+        for settings, seeds in plan.initialisations
+        if settings is None or session.draws_architectures
+    )
+    return Plan(**recipes, initialisations=initialisations)
+
+
 def draw(session: Session, profile: Profile, seed: int) -> Plan:
     """The cases of ``profile``, as ``seed`` has them."""
     pool = strategies.architectures(session, profile.architectures, seed)
@@ -72,9 +103,9 @@ def draw(session: Session, profile: Profile, seed: int) -> Plan:
     short = strategies.sampler_calls(session, max_steps=6)
     states = strategies.networks(session, pool, max_batch=4, sampler=short)
     states = states.filter(lambda recipe: recipe.batch > 1)
-    fixed = _fixed_trainings(session)
+    fixed = possible(session, Plan(trainings=tuple(_fixed_trainings(session)))).trainings
     # Without a strategy of the pair's, every case is the program's own run, which may be long.
-    n_trainings = profile.trainings if session.pair.trainings is not None else int(not fixed)
+    n_trainings = profile.trainings if session.draws_trainings else int(not fixed)
     architectures: list[Settings] = [None, *pool][: profile.initialisations]
     return Plan(
         networks=(*_trained(session), *drawn(networks, profile.networks, seed)),
@@ -100,6 +131,7 @@ def beside_golden(session: Session, recorded: Plan, profile: Profile, seed: int)
     On the architectures that the golden knows: that images of a batch are independent, and what
     the sampler leaves behind.
     """
+    recorded = possible(session, recorded)
     known = {repr(recipe.settings): recipe.settings for recipe in recorded.networks}
     pool = list(known.values())
     relations = strategies.networks(session, pool).filter(lambda recipe: recipe.batch > 1)

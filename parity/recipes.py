@@ -160,7 +160,7 @@ def make_state(session: Session, facts: ModelFacts, recipe: Recipe) -> dict[str,
         noise, limits = rng.uniform(low, high, kept), rng.choice([low, high], kept)
         state["buffer"] = np.where(rng.random(kept) < 0.3, limits, noise).astype(np.float32)
     if recipe.training.iterations:
-        for moment in session.moments(recipe.settings):
+        for moment in session.moments():
             for name, shape in zip(facts.names, facts.shapes, strict=True):
                 values = rng.normal(0.0, GRADIENT_SIZE, shape)
                 if moment not in ("momentum",):

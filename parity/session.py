@@ -24,6 +24,9 @@ from parity.workers import DEFAULT_TIMEOUT, InProcess, Twins, Worker
 
 Settings = Mapping[str, Any] | None
 
+MOST_HUNG = 2
+"""Kinds of question on which a port may hang before it is asked nothing any more."""
+
 ANYWHERE = ("python", "numpy", "system", "isa")
 """What is asked of every process's environment, and so of two sides twice."""
 
@@ -103,6 +106,8 @@ class Session:
         self._overlay: Path | None = None
         self.port_answers: list[str] | None = None
         """Digests of the port's answers, in order, if someone puts a list here."""
+        self._method = ""
+        self._hung: dict[str, PortFailed] = {}
         self._facts: dict[str, ModelFacts] = {}
         self._trained: dict[str, dict[str, np.ndarray]] = {}
         self._images: np.ndarray | None = None
@@ -143,6 +148,7 @@ class Session:
         """This session with another port; both sides' processes stay warm."""
         before = self._port_arguments
         self._port_arguments = {**before, "spec": spec}
+        self._hung.clear()
         try:
             self._reopen_port()
             yield self
@@ -159,6 +165,7 @@ class Session:
         if not isinstance(self.port, Worker):
             raise BadCall("a port in this process cannot be overlaid")
         self._overlay = folder
+        self._hung.clear()
         try:
             self._lay_over(folder)
             yield self
@@ -177,11 +184,17 @@ class Session:
             for side, about in (("reference", self.reference_about), ("port", self.port_about))
             if entry not in about["entries"]
         ]
-        return f"the {' and the '.join(missing)} declare no {entry}" if missing else None
+        declare = "declares" if len(missing) == 1 else "declare"
+        return f"the {' and the '.join(missing)} {declare} no {entry}" if missing else None
 
     def both_support(self, option: str) -> bool:
         """Whether both sides' samplers take the optional argument ``option``."""
         return bool(self.reference_about[option] and self.port_about[option])
+
+    @property
+    def port_hung(self) -> bool:
+        """Whether the port has not answered in time, so that asking on would take long."""
+        return bool(self._hung)
 
     @property
     def draws_architectures(self) -> bool:
@@ -189,6 +202,18 @@ class Session:
         return self.pair.architectures is not None and bool(
             self.reference_about["takes_settings"] and self.port_about["takes_settings"]
         )
+
+    @property
+    def trains_by_settings(self) -> bool:
+        """Whether the port's training takes settings wherever the reference's does."""
+        theirs = set(self.reference_about["given_settings"])
+        return theirs <= {*self.port_about["given_settings"], "model"}
+
+    @property
+    def draws_trainings(self) -> bool:
+        """Whether training runs are drawn; otherwise it is the program's own."""
+        by_settings = self.draws_architectures and self.trains_by_settings
+        return self.pair.trainings is not None and by_settings
 
     def facts(self, settings: Settings) -> ModelFacts:
         """Weights and shapes of the reference's model, asked once."""
@@ -207,10 +232,10 @@ class Session:
             )
         return self._facts[key]
 
-    def moments(self, settings: Settings) -> tuple[str, ...]:
+    def moments(self) -> tuple[str, ...]:
         """What the reference's optimizer keeps for each weight, asked once."""
         if self._moments is None:
-            self._moments = tuple(self.reference.ask("moments", settings=settings))
+            self._moments = tuple(self.reference.ask("moments", settings=None))
         return self._moments
 
     def trained_weights(self, name: str) -> dict[str, np.ndarray]:
@@ -280,6 +305,8 @@ class Session:
         assert self.port is not None
         if case is not None:
             options["case"] = case
+        if (given_up := self._given_up(method)) is not None:
+            return given_up
         try:
             self.port.send(method, **options)
         except PortFailed:
@@ -296,9 +323,23 @@ class Session:
             answer = self.port.receive()
         except PortFailed as error:
             self._note(str(error))
+            if error.hung:
+                self._hung[self._method] = error
             return error
         self._note(answer)
         return read(answer)
+
+    def _given_up(self, method: str) -> PortFailed | None:
+        """Why a port that hung is not asked this again, or, having hung twice, anything."""
+        self._method = method
+        hung = self._hung.get(method)
+        if hung is None and len(self._hung) >= MOST_HUNG:
+            hung = next(iter(self._hung.values()))
+        if hung is None:
+            return None
+        again = PortFailed(f"{hung}; it was not asked again")
+        again.hung = True
+        return again
 
     def _note(self, answer: Any) -> None:
         if self.port_answers is not None:

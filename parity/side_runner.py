@@ -217,6 +217,7 @@ class SideRunner(abc.ABC):
             "layout": self.side.layout,
             "entries": entries,
             "takes_settings": self._takes_settings(),
+            "given_settings": self._given_settings(entries),
             "gradient_clip": False,
             "return_every_step": False,
         }
@@ -417,6 +418,17 @@ class SideRunner(abc.ABC):
     @abc.abstractmethod
     def forget(self, case: Case) -> None:
         """After a case that trained its models: drop what no later :meth:`load` would restore."""
+
+    def _given_settings(self, entries: Sequence[str]) -> list[str]:
+        """The entries that have an argument of that name."""
+        if self._settings_type is None:
+            return []
+        others = [name for name in entries if name != "generate_samples"]
+        return [
+            name
+            for name in others
+            if "settings" in inspect.signature(specs.entry(getattr(self.side, name))).parameters
+        ]
 
     def _takes_settings(self) -> bool:
         if self._settings_type is None or self.side.model is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import traceback
@@ -14,6 +15,7 @@ def serve(channel: Any) -> None:
     """Answer requests ``(method, arguments)`` with ``("ok", value)`` or ``("error", ...)``."""
     start = channel.receive()
     _redirect_last_words(start["last_words"])
+    patience = 0.9 * start["timeout"]  # then it says where it is, before it is stopped
     for folder in reversed(start["path"]):
         if folder not in sys.path:
             sys.path.insert(0, folder)
@@ -22,6 +24,7 @@ def serve(channel: Any) -> None:
     overlaid: list[str] = []
     channel.send(("ok", None))
     for method, arguments in channel:
+        faulthandler.dump_traceback_later(patience)
         try:
             if method == "open":
                 from parity.requests import open_side
@@ -38,8 +41,10 @@ def serve(channel: Any) -> None:
             else:
                 value = getattr(handler, method)(**arguments)
         except BaseException as error:
+            faulthandler.cancel_dump_traceback_later()
             channel.send(("error", describe_error(error)))
         else:
+            faulthandler.cancel_dump_traceback_later()
             channel.send(("ok", value))
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import execnet
 
 from parity.errors import BadCall, MissingPackage, ParityError, PortFailed, ReferenceFailed
+from parity.messages import place_in
 from parity.traces import PRECISIONS, Trace
 
 #: Set before either framework is imported. One thread a side: the two run at the same time, and
@@ -74,7 +75,8 @@ class Worker:
 
         self._channel = self._gateway.remote_exec(parity.worker)
         path = [str(Path.cwd()), *(folder for folder in sys.path if folder)]
-        self._channel.send({"last_words": self._last_words, "path": path})
+        start = {"last_words": self._last_words, "path": path, "timeout": self.timeout}
+        self._channel.send(start)
         self._pending = "start"
         self.receive()
 
@@ -112,9 +114,7 @@ class Worker:
         try:
             status, value = self._channel.receive(timeout=self.timeout)
         except self._channel.TimeoutError:
-            self._dead = self._failed(
-                f"the {self.role} did not answer {method!r} within {self.timeout:g} s: stopped"
-            )
+            self._dead = self._hung(method)
             self.close()
             raise self._dead from None
         except (EOFError, self._channel.RemoteError, OSError) as error:
@@ -137,11 +137,22 @@ class Worker:
         with contextlib.suppress(OSError):
             os.unlink(self._last_words)
 
-    def _died(self) -> ParityError:
-        words = ""
+    def _hung(self, method: str | None) -> ParityError:
+        message = f"the {self.role} did not answer {method!r} within {self.timeout:g} s: stopped"
+        place, frames = last_frame(self._words())
+        if place is not None:
+            message += f"; it was at {place}"
+        error = self._failed(message, frames)
+        error.hung = True
+        return error
+
+    def _words(self) -> str:
         with contextlib.suppress(OSError):
-            words = Path(self._last_words).read_text(errors="replace").strip()
-        last = "\n".join(words.splitlines()[-12:])
+            return Path(self._last_words).read_text(errors="replace").strip()
+        return ""
+
+    def _died(self) -> ParityError:
+        last = "\n".join(self._words().splitlines()[-12:])
         self._dead = self._failed(
             f"the {self.role}'s process died" + (f"; its last words:\n{last}" if last else "")
         )
@@ -153,6 +164,20 @@ class Worker:
         error = kind(message)
         error.add_note(traceback)
         return error
+
+
+def last_frame(dump: str) -> tuple[str | None, str]:
+    """Of what faulthandler has dumped: the user's innermost line, and all frames, innermost last.
+
+    https://docs.python.org/3/library/faulthandler.html
+    """
+    for thread in dump.rpartition("Timeout (")[2].split("\n\n"):
+        frames, worker, _ = thread.partition("parity/worker.py")
+        if worker:
+            lines = [line for line in reversed(frames.splitlines()) if line.startswith("  File ")]
+            own = "\n".join(lines[1:])  # without that of the worker, cut short
+            return place_in(own), own
+    return None, ""
 
 
 class Twins:

@@ -111,18 +111,23 @@ def check_relations(session: Session, case: Case) -> list[Outcome]:
         return [failed("batch_independence", case, data)]
     port = Trace.from_bytes(data, "the port")
     whole = port.reduced()
-    comparisons = [
-        compare(
-            f"{name} ({label}), port alone",
-            dataclasses.replace(answer, float64=answer.float64[subset]),
-            port.array("float64", f"{name}@{number}"),
-            None,
-            no_oracle=oracle_trouble(port),
-        )
-        for name in ("energies", "energy_gradients")
-        if len((answer := reference_answer(whole, name)).float64) == size
-        for number, (label, subset) in enumerate(subsets.items())
-    ]
+    comparisons: list[Comparison] = []
+    for name in ("energies", "energy_gradients"):
+        answer = reference_answer(whole, name)
+        if answer.float64.shape[:1] != (size,):
+            problem = f"{name} has shape {answer.float64.shape} from the port for {size} images"
+            comparisons.append(Comparison(name, Verdict.INVALID, problem=problem))
+            continue
+        comparisons += [
+            compare(
+                f"{name} ({label}), port alone",
+                dataclasses.replace(answer, float64=answer.float64[subset]),
+                port.array("float64", f"{name}@{number}"),
+                None,
+                no_oracle=oracle_trouble(port),
+            )
+            for number, (label, subset) in enumerate(subsets.items())
+        ]
     return [Outcome("batch_independence", tuple(comparisons), case)]
 
 

@@ -21,7 +21,7 @@ from parity.commands.options import at_least, pair_of, refuse_timeout
 from parity.config import Config, apply_waivers, load_config
 from parity.errors import BadCall, ReferenceFailed
 from parity.outcome import CheckResult
-from parity.plan import beside_golden, draw
+from parity.plan import beside_golden, draw, possible
 from parity.profiles import Profile, profile_named
 from parity.progress import Tell, progress
 from parity.recorded import Recorded
@@ -65,6 +65,7 @@ class _Run:
         self.environment: dict[str, str] = {}
         self.since: baseline.Since | None = None
         self.seconds: dict[str, float] = {}
+        self.whole = False  # every case of the golden can be put to this port
 
     def run(self) -> None:
         """Open both sides and do all that was asked."""
@@ -92,11 +93,11 @@ class _Run:
                 self.seconds |= {check.name: check.seconds for check in self.checks}
 
     def _ask(self, session: Session, tell: Tell) -> None:
-        plan = (
-            draw(session, self.profile, self.seed)
-            if self.golden is None
-            else beside_golden(session, self.golden.plan, self.profile, self.seed)
-        )
+        if self.golden is None:
+            plan = draw(session, self.profile, self.seed)
+        else:
+            plan = beside_golden(session, self.golden.plan, self.profile, self.seed)
+            self.whole = possible(session, self.golden.plan) == self.golden.plan
         from parity.runner import run_checks
 
         self.checks = run_checks(session, plan, only=self.only, case=self.case, tell=tell)
@@ -105,7 +106,7 @@ class _Run:
             self.since = baseline.since(
                 self.golden, self.baseline, session, self.checks, self.options.port
             )
-        if self.case is None:
+        if self.case is None and not session.port_hung:
             self.failing = _kept(session, self, tell)
         if self.options.explains:
             from parity.explain.explain import explain
@@ -125,7 +126,7 @@ class _Run:
         accepted, problems = apply_waivers(self.checks, self.config.accept, today)
         if stopped is not None:
             problems = [f"stopped: {stopped}"]
-        elif self.golden is not None and not self.only and self.case is None:
+        elif self.golden is not None and self.whole and not self.only and self.case is None:
             problems += _unused(self.golden, self.recorded, self.checks)
         margins = () if self.since is None else self.since.margins
         if self.options.strict:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from parity import archive, specs
 from parity.cases import Case
 from parity.checks.network import oracle_trouble
-from parity.comparison import FLOAT64_FLOORS
-from parity.errors import PortFailed
+from parity.comparison import FLOAT64_FLOORS, Verdict
+from parity.errors import PortFailed, ReferenceFailed
 from parity.explain import events
 from parity.explain.causes import Cause, Explanation, Unexplained, placed
 from parity.explain.network import explain_network
@@ -22,8 +24,11 @@ from parity.floor import NETWORK_COPIES
 from parity.outcome import CheckResult
 from parity.plan import Plan
 from parity.recipes import make_case
+from parity.recorded import Recorded
 from parity.session import Session, Settings
 from parity.traces import Trace
+
+Found = tuple[list[Cause], list[Unexplained]]
 
 NETWORK = ("energies", "energy_gradients", "activations", "batch_independence")
 SAMPLER = ("samples_teacher_forced", "samples_free_running", "draw_log", "noise_distribution")
@@ -35,43 +40,76 @@ def explain(session: Session, checks: Sequence[CheckResult], plan: Plan) -> Expl
 
     The network, the sampler (on a probe energy, so apart from the network) and training (on another
     probe) are each asked, so that faults in several are told apart, and a fault that another one
-    undoes is named too.
+    undoes is named too. A part that cannot be explained, for whatever reason, does not take the
+    others with it.
     """
     red = {check.name for check in checks if not check.verdict.green}
     if _only_training(checks, "draw_log"):
         red = {"draw_log in training" if name == "draw_log" else name for name in red}
     causes: list[Cause] = []
     unexplained: list[Unexplained] = []
+
+    def keep(part: str, explained: Callable[[], Found]) -> bool:
+        """Keep what is found in a part; whether there was anything."""
+        found, left = _guarded(part, explained, session)
+        causes.extend(found)
+        unexplained.extend(left)
+        return bool(found or left)
+
     if network_red := red & set(NETWORK):
-        causes, unexplained = _network(session, plan, "batch_independence" in red)
-        if not causes and not unexplained:
+        coupled = "batch_independence" in red
+        if not keep("model", lambda: _network(session, plan, coupled)):
             unexplained.append(_check_problem(checks, network_red))
     looked = red & {*NETWORK, *SAMPLER, *TRAINING, "state_restored", "draw_log in training"}
     if looked and session.has("generate_samples"):
-        found, left = _sampler(session, checks, "state_restored" in red)
-        if red & set(SAMPLER) and not (causes or unexplained or found or left):
-            left = [_check_problem(checks, red & set(SAMPLER))]
-        causes += found
-        unexplained += left
+        state_red = "state_restored" in red
+        found = keep("generate_samples", lambda: _sampler(session, checks, state_red))
+        if red & set(SAMPLER) and not (found or causes or unexplained):
+            unexplained.append(_check_problem(checks, red & set(SAMPLER)))
     waits = False
     if looked and session.has("train_step") and session.has("make_optimizer"):
-        found, left, waits = _training(session, bool(causes or unexplained))
-        causes += found
-        unexplained += left
+        explained = bool(causes or unexplained)
+        raised: list[str] = []
+        found = keep("train_step", lambda: _training(session, explained, raised))
         training_red = red & {*TRAINING, "draw_log in training"}
-        waits = waits and bool(training_red)
+        waits = bool(training_red) and explained and (bool(raised) or not found)
         if training_red and not (causes or unexplained):
             names = {name.partition(" in ")[0] for name in training_red}
             unexplained.append(_check_problem(checks, names))
     others: list[Cause] = []
     if "initialisation" in red:
         others += events.from_findings(checks, "initialisation", "model()")
-    if "preprocessing" in red:
+    if any(c.name == "preprocessing" and c.verdict is Verdict.DIVERGENT for c in checks):
         others += _preprocessing(checks)
+    for check in checks:
+        if check.name in ("initialisation", "preprocessing") and check.verdict is Verdict.INVALID:
+            unexplained.append(_check_problem(checks, {check.name}))
     if others:
-        others, _ = _placed(session, others, [], make_case(session, plan.localising[0]))
-    causes += others
+        case = make_case(session, plan.localising[0])
+        keep("model", lambda: _placed(session, others, [], case))
     return Explanation(_each_once(causes), tuple(unexplained), waits)
+
+
+def _guarded(part: str, explained: Callable[[], Found], session: Session) -> Found:
+    """What is found in one part; that looking for it failed, if it did.
+
+    Raises:
+        ReferenceFailed: of a reference that runs. A golden may lack what this port has to be asked.
+    """
+    try:
+        return explained()
+    except (PortFailed, ReferenceFailed) as error:
+        if isinstance(error, ReferenceFailed) and not isinstance(session.reference, Recorded):
+            raise
+        return [], [Unexplained(part, str(error).splitlines()[0])]
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        evidence = (
+            f"looking for a cause failed with {type(error).__name__}: {error} at "
+            f"{Path(frame.filename).name}:{frame.lineno}, which is a fault of parity's; what the "
+            "checks found stands"
+        )
+        return [], [Unexplained(part, evidence)]
 
 
 def ask_everything(session: Session, plan: Plan) -> None:
@@ -234,8 +272,8 @@ def alone(case: Case) -> Case:
 def _coupling(segments: Trace, reference: Trace) -> Cause | None:
     """Whether the first image's energy, as the port has it, depends on the rest of the batch."""
     together, own = segments.array("float64", "together"), segments.array("float64", "alone")
-    if together is None or own is None:
-        return None
+    if together is None or own is None or not (together.ndim and own.ndim):
+        return None  # one number for a whole batch: that is told as what it is
     before = float(abs(together[0] - own[0]))
     size = float(np.abs(reference.arrays["float64"]["energies"]).max()) or 1.0
     if before <= FLOAT64_FLOORS * float(np.max(reference.floors["float64"]["energies"])):
@@ -272,21 +310,22 @@ def _sampler(
     return _placed(session, causes, unexplained, case)
 
 
-def _training(session: Session, explained: bool) -> tuple[list[Cause], list[Unexplained], bool]:
-    """On the probe; and whether what is left of a red training waits for causes found elsewhere.
+def _training(session: Session, explained: bool, problems: list[str]) -> Found:
+    """On the probe.
 
     Args:
         explained: something was found in the network or the sampler, which makes training red too.
+        problems: gets, in words, what kept the port from training, if anything did.
     """
     runs, raised = training_runs(session)
+    problems += [] if raised is None else [raised]
     causes, unexplained = explain_training(runs) if runs else ([], [])
     if raised is not None and not explained:
         unexplained.append(Unexplained("train_step", raised, "train_step/raised"))
     settings, batch = _declared_trainings(session)[0]
     shape, limits = session.facts(settings).image_shape, session.pair.image_range
     case = probe_case(shape, settings, batch, steps=1, limits=limits)
-    causes, unexplained = _placed(session, causes, unexplained, case)
-    return causes, unexplained, explained and (raised is not None or not (causes or unexplained))
+    return _placed(session, causes, unexplained, case)
 
 
 def training_runs(
@@ -318,7 +357,7 @@ def training_runs(
             steps=1,
             iterations=10,
             buffer=4 if session.has("replay_buffer") else None,
-            moments=session.moments(settings),
+            moments=session.moments(),
             limits=limits,
         )
         for case, instead in ((two, one), (restored, None)):
@@ -335,7 +374,7 @@ def training_runs(
 
 def _declared_trainings(session: Session) -> list[tuple[Settings, int]]:
     """Settings, and how many real images a step takes."""
-    if session.pair.fixed_trainings is None:
+    if session.pair.fixed_trainings is None or not session.trains_by_settings:
         return [(None, 4)]
     return [(s, n) for s, n, _ in specs.entry(session.pair.fixed_trainings)()]
 

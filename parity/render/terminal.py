@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.markup import escape
@@ -29,12 +29,17 @@ def print_report(report: Report, console: Console) -> None:
     console.print(_table(report))
     for line in _notes(report):
         console.print(line, style="dim", highlight=False, soft_wrap=True)
-    for check in report.checks:
-        if not check.verdict.green:
+    told: set[str] = set()
+    red = [check for check in report.checks if not check.verdict.green]
+    for check in red:
+        console.print()
+        console.print(
+            escape(headline(check)), style=STYLES[check.verdict], highlight=False, soft_wrap=True
+        )
+        if check is red[0] and report.explanation is not None:
+            _print_explanation(report, console)
             console.print()
-            _print_failure(check, report, console)
-    if report.explanation is not None:
-        _print_explanation(report, console)
+        _print_lines(_without_repetitions(check, report, told), console)
     for line in since_lines(report):
         console.print(f"\n{line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     for problem in report.problems:
@@ -47,10 +52,17 @@ def print_report(report: Report, console: Console) -> None:
     total = report.seconds.get("total", 0.0)
     console.print(
         f"[{style}]{word}[/]: {report.verdict}{narrowed}, {golden}profile {report.profile}, "
-        f"seed {report.seed}, {total:.1f} s",
+        f"seed {report.seed}, {total:.1f} s{escape(_mends(report))}",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _mends(report: Report) -> str:
+    """Once more, where a person looks last: what to mend, and where."""
+    causes = [] if report.explanation is None else report.explanation.causes
+    found = dict.fromkeys(f"{cause.id} at {cause.place or cause.where}" for cause in causes)
+    return f"; mend {', '.join(found)}" if found else ""
 
 
 def _print_explanation(report: Report, console: Console) -> None:
@@ -144,13 +156,24 @@ def _notes(report: Report) -> Iterator[str]:
             yield f"most elements changed by each clip in one case: {shares}"
 
 
-def _print_failure(check: CheckResult, report: Report, console: Console) -> None:
-    """In order: first divergence, cause, n/N, worst element, bound and its origin, reproduction."""
-    console.print(
-        escape(headline(check)), style=STYLES[check.verdict], highlight=False, soft_wrap=True
-    )
-    lines = [*failure_lines(check), *report.reproduction(check)]
+def _without_repetitions(check: CheckResult, report: Report, told: set[str]) -> list[str]:
+    """What is wrong with a check: n/N, worst element, bound and its origin, how to see it again.
+
+    Args:
+        told: what other checks had to say of the same failure, which is not said again.
+    """
+    lines = failure_lines(check)
+    outcome = check.first_bad
+    if outcome is not None and outcome.failure is not None:
+        if outcome.failure in told:
+            lines = [f"{outcome.failure.splitlines()[0]} (as above)"]
+        told.add(outcome.failure)
+    lines += report.reproduction(check)
     if (entry := report.acceptance(check)) is not None:
         lines.append(f"accept it knowingly, in pyproject.toml: [tool.parity] accept = [{entry}]")
+    return lines
+
+
+def _print_lines(lines: Iterable[str], console: Console) -> None:
     for line in lines:
         console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
