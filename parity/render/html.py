@@ -51,13 +51,8 @@ def to_html(report: Mapping[str, Any]) -> str:
     """
     node = opened(report)
     style, script = _asset("page.css"), _asset("page.js")
-    return _template().render(
-        _page(node),
-        style=style,
-        script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
-    )
+    hashes = {"style_hash": _hash(style), "script_hash": _hash(script)}
+    return _template().render(_page(node), style=style, script=script, **hashes).lstrip()
 
 
 def _page(report: Node) -> dict[str, Any]:

@@ -18,6 +18,7 @@ class Banner:
 
     green: bool
     verdict: Verdict
+    pair: str
     sentence: str
     facts: tuple[tuple[str, str], ...]
     narrowed: tuple[str, ...]
@@ -81,6 +82,7 @@ def banner(report: Node, checks: Sequence[CheckView], causes: Sequence[CauseView
     return Banner(
         green=verdict.green and not problems,
         verdict=verdict,
+        pair=report["pair"].text(),
         sentence=_sentence(checks, causes),
         facts=tuple((name, value) for name, value in facts if value),
         narrowed=tuple(report.get("narrowed").texts()),
@@ -91,6 +93,11 @@ def banner(report: Node, checks: Sequence[CheckView], causes: Sequence[CauseView
 def _sentence(checks: Sequence[CheckView], causes: Sequence[CauseView]) -> str:
     """How many checks are green, which is the first that is not, and how many causes are known."""
     red = [check for check in checks if not check.verdict.green and not check.accepted]
+    accepted = sum(bool(check.accepted) for check in checks)
+    if not checks:
+        return "No check was run."
+    if not red and accepted:
+        return f"{_counted(len(checks), 'check')}: {accepted} accepted, the others green."
     if not red:
         return f"{_counted(len(checks), 'check')}, each of them green."
     found = (

@@ -56,11 +56,13 @@ class Picture:
         block: pixels along the side of each block that is one pixel here.
         tables: every number, or the largest differences, with a caption each.
         after: how many steps were made, in a strip.
+        finite: whether every number of both sides is.
     """
 
     channels: tuple[Channel, ...]
     block: int
     tables: tuple[Markup, ...]
+    finite: bool
     after: int = 0
 
     @property
@@ -87,6 +89,7 @@ def gradients(evidence: Node) -> tuple[Gradient, ...]:
     return tuple(_gradient(node) for node in evidence.get("gradients").items())
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a wrong port's numbers may be of any size
 def _gradient(node: Node) -> Gradient:
     reference, difference = _maps(node["maps"])
     limit = _largest(np.concatenate([reference, reference + difference]))
@@ -100,17 +103,21 @@ def _gradient(node: Node) -> Gradient:
     )
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def strip(trajectory: Node, budget: int) -> tuple[tuple[Picture, ...], int]:
     """The frames of a trajectory that there is room for, the last among them, and how many not."""
     nodes = trajectory.get("frames").items()
     maps = [_maps(node["maps"]) for node in nodes]
     if not maps:
         return (), 0
+    for node, (reference, _) in zip(nodes, maps, strict=True):
+        if reference.shape != maps[0][0].shape:
+            node["maps"]["reference"].refuse(f"an image of the first's shape, {maps[0][0].shape}")
     n = max(2, min(len(maps), budget // max(reference.size for reference, _ in maps)))
     places = sorted({round(place) for place in np.linspace(0, len(maps) - 1, n)})
     values = np.concatenate([np.ravel([r, r + d]) for r, d in maps])
     values = values[np.isfinite(values)]
-    low, high = min(-1.0, *values.tolist()), max(1.0, *values.tolist())
+    low, high = float(values.min(initial=-1.0)), float(values.max(initial=1.0))
     pictures = (
         _picture(
             nodes[place]["maps"],
@@ -173,6 +180,7 @@ def _picture(
         tuple(channels),
         maps.get("block").whole(1),
         tuple(_tables(reference, difference)),
+        bool(np.isfinite(port).all()),
         after,
     )
 

@@ -169,12 +169,14 @@ class Chart:
         said: Sequence[str],
     ) -> None:
         for x, value, words in zip(across, values, said, strict=True):
-            drawn = "cross" if value is None or not math.isfinite(value) else shape
+            drawn, named = shape, name
+            if value is None or not math.isfinite(value):
+                drawn, named = "cross", "missing"
             self.marks.append(
                 Markup(
                     '<g class="mark" role="img" tabindex="-1" data-mark aria-label="{0}">'
                     "<title>{0}</title>{1}</g>"
-                ).format(words, _shape(x, self.y(value), drawn, name, hit=True))
+                ).format(words, _shape(x, self.y(value), drawn, named, hit=True))
             )
 
     def _points(

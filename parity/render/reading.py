@@ -89,7 +89,10 @@ class Node:
             return float(self.value)
         if isinstance(self.value, bool) or not isinstance(self.value, (int, float)):
             self.refuse("a number")
-        return float(self.value)
+        try:
+            return float(self.value)
+        except OverflowError:
+            self.refuse("a number of 64 bits")
 
     def numbers(self) -> list[float | None]:
         return [item.number() for item in self.items()]

@@ -84,7 +84,8 @@ def _drawn(row: ArrayRow, check: str, axis64: plots.LogAxis, axis32: plots.LogAx
     name = row.name.removeprefix(f"{check}/")
     of64 = "no finite number" if row.floors is None else f"{short(row.floors)} noise floors"
     said64 = f"{name}: {row.verdict}, residual {of64}, {FLOAT64_FLOORS:g} allowed"
-    float64 = plots.track(row.floors, axis64, FLOAT64_FLOORS, row.verdict, said64)
+    agrees = Verdict.ROUNDING if row.verdict is Verdict.IMPRECISE else row.verdict
+    float64 = plots.track(row.floors, axis64, FLOAT64_FLOORS, agrees, said64)
     float32 = None
     if row.error_ratio is not None:
         wrong = row.error_ratio > SINGLE_RATIO
@@ -195,8 +196,9 @@ def _trajectory_chart(title: str, free: Series, forced: Series | None) -> Markup
     chart.line(x, free.floors, "floor")
     last = max(free.places, default=0)
     if free.horizon is not None and free.horizon < last:
-        beyond = next(place for place in free.places if place > free.horizon)
-        chart.upright(across[beyond], "horizon", "horizon")
+        inside = max((across[p] for p in free.places if p <= free.horizon), default=0.0)
+        beyond = min(across[p] for p in free.places if p > free.horizon)
+        chart.upright((inside + beyond) / 2, "horizon", "horizon")
     if forced is not None:
         at = [across[place] for place in forced.places]
         chart.line(at, forced.bounds, "bound forced")

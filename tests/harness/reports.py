@@ -131,7 +131,7 @@ def evidence() -> dict[str, Any]:
                     "image": 1,
                     "frames": [
                         {"after": 0, "maps": maps([[0.5625, -0.75]], [[0.0, 0.0]])},
-                        {"after": 2, "maps": maps([[0.6875, -0.875]], [[0.03125, 0.0]])},
+                        {"after": 2, "maps": maps([[0.6875, -0.875]], [[0.0625, 0.0]])},
                     ],
                 },
                 "teacher_forced": {

@@ -139,6 +139,7 @@ def test_everything_that_a_report_says_is_there() -> None:
         "The horizon is 2 steps",
         "beyond the horizon",
         "Each place stands for 3 x 3 pixels",
+        "A pixel that is not finite is magenta.",
     ):
         assert said in words, said
 
@@ -187,6 +188,39 @@ def test_every_number_of_the_evidence_is_in_a_table() -> None:
             assert not {64 * floor for floor in run["floors"]} - page.numbers  # what is allowed
         for frame in trajectory["free_running"]["frames"]:
             assert not numbers_of(frame["maps"]["reference"]) - page.numbers
+
+
+def test_numbers_of_any_size_are_shown() -> None:
+    report = reports.red()
+    run = report["evidence"]["trajectories"][0]["free_running"]
+    extreme = reports.maps([[1.7e308, -1.7e308]], [[1.7e308, 5e-324]])
+    run["frames"] = [{"after": 1, "maps": extreme}]
+    run["residuals"] = [1.7e308, 5e-324, None]
+    report["evidence"]["gradients"][0]["maps"] = extreme
+    page = Page(to_html(report))
+    assert {1.7e308, 5e-324} <= page.numbers
+    assert "1.7e308" in page.words
+
+
+@pytest.mark.parametrize(
+    ("checks", "said"),
+    [
+        ([], "No check was run."),
+        (["rounding"], "1 check, each of them green."),
+        (["rounding", "unchecked"], "1 of 2 checks is not green; the first is check1."),
+    ],
+)
+def test_the_first_sentence_says_how_many_are_green(checks: list[str], said: str) -> None:
+    made = [reports.check(f"check{i}", verdict) for i, verdict in enumerate(checks)]
+    assert said in to_html(reports.green() | {"checks": made})
+
+
+def test_what_is_accepted_is_counted_apart() -> None:
+    made = [
+        reports.check("energies", "rounding"),
+        reports.check("validation", "divergent", accepted="known"),
+    ]
+    assert "2 checks: 1 accepted, the others green." in to_html(reports.green() | {"checks": made})
 
 
 def test_that_a_missing_number_would_be_seen() -> None:
@@ -339,6 +373,12 @@ def bend(report: dict[str, Any], path: str, value: Any) -> None:
         ("arrays.0.floors", "many", "evidence.arrays[0].floors is 'many', not a number"),
         ("draws.0.reference.0.served", 1, "reference[0].served is 1, not true or false"),
         ("draws.0.lengths", [1], "not two numbers"),
+        ("arrays.0.floors", 10**400, "not a number of 64 bits"),
+        (
+            "trajectories.0.free_running.frames.1.maps",
+            reports.maps([[1.0]], [[0.0]]),
+            "not an image of the first's shape, (1, 2, 1)",
+        ),
         ("training.0.curves.loss.port", [True], "port[0] is True, not a number"),
     ],
 )

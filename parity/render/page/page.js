@@ -18,13 +18,13 @@ function hide() {
   again = null;
 }
 
-// What has the focus keeps its words beside it while the page moves; others are left behind.
+// What has the focus keeps its words beside it while the page moves.
 let again = null;
 function keep(place) {
   again = place;
   place();
 }
-addEventListener("scroll", () => (again ? again() : hide()), { passive: true, capture: true });
+addEventListener("scroll", () => again?.(), { passive: true, capture: true });
 
 // Marks of charts. The words replace the browser's own tooltip, which the keyboard cannot reach.
 for (const mark of document.querySelectorAll("[data-mark]")) {
@@ -94,7 +94,7 @@ class Picture {
   point(row, column, image) {
     this.row = Math.max(0, Math.min(row, this.height - 1));
     this.column = Math.max(0, Math.min(column, this.width - 1));
-    this.clear();
+    Picture.clear();
     for (const each of this.images) {
       const cursor = document.createElement("span");
       const w = each.clientWidth / this.width, h = each.clientHeight / this.height;
@@ -117,26 +117,30 @@ class Picture {
     else place();
   }
 
-  clear() {
+  static clear() {
     for (const cursor of document.querySelectorAll(".cursor")) cursor.remove();
     hide();
   }
 
   listen(pictures) {
     for (const image of this.images) {
-      image.addEventListener("pointermove", (event) => {
+      const pointed = (event) => {
         const box = image.getBoundingClientRect();
         this.point(
           Math.floor(((event.clientY - box.top) / box.height) * this.height),
           Math.floor(((event.clientX - box.left) / box.width) * this.width),
           image,
         );
+      };
+      image.addEventListener("pointermove", pointed);
+      image.addEventListener("pointerdown", pointed);
+      image.addEventListener("pointerleave", (event) => {
+        if (event.pointerType !== "touch") Picture.clear(); // a finger is lifted to be able to read
       });
-      image.addEventListener("pointerleave", () => this.clear());
     }
     const first = this.images[0];
     first.addEventListener("focus", () => this.point(this.row, this.column, first));
-    first.addEventListener("blur", () => this.clear());
+    first.addEventListener("blur", Picture.clear);
     first.addEventListener("keydown", (event) => {
       const move = {
         ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1],
@@ -175,9 +179,20 @@ for (const strip of document.querySelectorAll("[data-strip]")) {
   }
 }
 
-document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") hide();
+// What has nothing to scroll is no stop of the Tab key.
+const scrolls = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const more = target.scrollWidth > target.clientWidth || target.scrollHeight > target.clientHeight;
+    if (more) target.setAttribute("tabindex", "0");
+    else target.removeAttribute("tabindex");
+  }
 });
+for (const wide of document.querySelectorAll(".wide")) scrolls.observe(wide);
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") Picture.clear();
+});
+document.addEventListener("pointerdown", Picture.clear, { capture: true });
 for (const button of document.querySelectorAll(".copy")) {
   button.hidden = false;
   button.addEventListener("click", async () => {
