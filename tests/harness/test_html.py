@@ -257,14 +257,14 @@ def test_a_large_report_stays_small() -> None:
     assert "of these frames are left out to keep this page small" in text
 
 
-def replaced(value: Any, key: str = "") -> Any:
+def replaced(value: Any, key: str = "", hostile: str = HOSTILE) -> Any:
     """The report with every text in it hostile."""
     if isinstance(value, dict):
         names = key in ("environment", "curves")
-        return {(HOSTILE + k if names else k): replaced(v, k) for k, v in value.items()}
+        return {(hostile + k if names else k): replaced(v, k, hostile) for k, v in value.items()}
     if isinstance(value, list):
-        return [replaced(each, key) for each in value]
-    return HOSTILE if isinstance(value, str) and value not in list(Verdict) else value
+        return [replaced(each, key, hostile) for each in value]
+    return hostile if isinstance(value, str) and value not in list(Verdict) else value
 
 
 @pytest.mark.parametrize("make", ALL)

@@ -21,7 +21,7 @@ from tests.harness import reports
 from tests.harness.browser import DESKTOP, PHONE, visit
 from tests.harness.ports import write_port
 from tests.harness.test_cli import parity
-from tests.harness.test_html import Page, numbers_of
+from tests.harness.test_html import Page, numbers_of, replaced
 
 SIZES = [PHONE, DESKTOP]
 POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
@@ -149,6 +149,21 @@ def test_that_a_verdict_out_of_view_and_a_wide_page_would_be_seen(
     with visit(browser, written(path, text), viewport=PHONE) as seen:
         assert not seen.in_view(seen.page.locator("h1 .word"))
         assert seen.width > PHONE["width"]
+
+
+def test_hostile_and_endless_text_does_nothing_and_breaks_no_phone(
+    browser: Browser, tmp_path: Path
+) -> None:
+    for make in (reports.red, reports.mutants):
+        text = to_html(
+            replaced(make(), hostile="<script>document.title='run'</script>" + "x" * 300)
+        )
+        with visit(browser, written(tmp_path / "hostile.html", text), viewport=PHONE) as seen:
+            seen.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+            assert seen.width <= PHONE["width"]
+            assert seen.in_view(seen.page.locator("h1 .verdict"))
+            assert seen.console == seen.requests == []
+            assert "<script>" in seen.page.title()
 
 
 def hover_mark(seen: browsers.Visit) -> None:
