@@ -113,11 +113,16 @@ def _counted(n: int, thing: str) -> str:
     return f"{n} {thing}{'' if n == 1 else 's'}"
 
 
+def _capital(title: str) -> str:
+    """As a heading; a name of the code keeps its own letters."""
+    return title[:1].upper() + title[1:] if title.split()[0].isalpha() else title
+
+
 def cause(node: Node) -> CauseView:
     fault = CATALOGUE.get(node["id"].text())
     return CauseView(
         id=node["id"].text(),
-        title=node["id"].text() if fault is None else fault.title,
+        title=node["id"].text() if fault is None else _capital(fault.title),
         source="" if fault is None else fault.source,
         where=node["where"].text(),
         place=node.get("place").text(""),

@@ -61,7 +61,9 @@ for (const chart of document.querySelectorAll("[data-roving]")) {
 // Pictures: a pixel is pointed at in reference, port and difference together.
 function digits(value, n) {
   if (!Number.isFinite(value)) return "not finite";
-  return String(Number(value.toPrecision(n))).replace("e+", "e");
+  const small = value !== 0 && Math.abs(value) < 1e-4;
+  const short = small ? value.toExponential(n - 1).replace(/\.?0*e/, "e") : Number(value.toPrecision(n));
+  return String(short).replace("e+", "e");
 }
 
 class Picture {
