@@ -104,6 +104,7 @@ class Report:
             "margins": [margin.to_dict() for margin in since.margins],
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }
+        report = _finite(report)
         if self.mutants is not None:
             report["mutants"] = [dict(mutant) for mutant in self.mutants]
         else:
@@ -144,6 +145,15 @@ class Report:
 
     def _failing(self, check: str) -> str | None:
         return self.failing[check][1].as_posix() if check in self.failing else None
+
+
+def _finite(value: Any) -> Any:
+    """The value without numbers that JSON has not: those become strings."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return _number(value) if isinstance(value, float) else value
 
 
 def to_json(document: Mapping[str, Any]) -> str:

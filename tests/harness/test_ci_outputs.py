@@ -11,7 +11,7 @@ import pytest
 from parity.render.github import annotations
 from parity.render.junit import to_xml
 from parity.render.summary import to_markdown
-from tests.harness.reports import HARM, cause, check, red, report
+from tests.harness.small_reports import HARM, cause, check, red, report
 from tests.harness.test_cli import SCHEMA
 
 

@@ -36,7 +36,7 @@ class Scorer(nn.Module):
 
     def forward(self, x):
         h = self.features(x)
-        return self.head(h.permute(0, 2, 3, 1).reshape(len(x), -1))
+        return self.head(h.permute(0, 2, 3, 1).flatten(1))
 
 
 def langevin(model, inp_imgs, steps, step_size, noise, device="cpu", return_img_per_step=False):

@@ -28,6 +28,7 @@ PARENT = (
     "parity.doctor",
     "parity.explain.explain",
     "parity.pytest_plugin",
+    "parity.render.html",
     "ebm.pair",
 )
 
