@@ -104,7 +104,7 @@ class Report:
             "margins": [margin.to_dict() for margin in since.margins],
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }
-        report = _finite(report)
+        report = {name: _finite(value) for name, value in report.items()}
         if self.mutants is not None:
             report["mutants"] = [dict(mutant) for mutant in self.mutants]
         else:
@@ -137,11 +137,14 @@ class Report:
             f"    reproduce({', '.join(given)})",
         ]
 
-    def acceptance(self, check: CheckResult) -> str | None:
-        """The entry of ``[tool.parity] accept`` that would waive a check, if one can."""
+    def acceptance(self, check: CheckResult) -> list[str]:
+        """How to waive a check that is not green, if it can be."""
         if check.verdict.green or check.accepted is not None:
-            return None
-        return acceptance(check, datetime.date.today() + WAIVED_FOR)
+            return []
+        entry = acceptance(check, datetime.date.today() + WAIVED_FOR)
+        if entry is None:
+            return []
+        return [f"accept it knowingly, in pyproject.toml: [tool.parity] accept = [{entry}]"]
 
     def _failing(self, check: str) -> str | None:
         return self.failing[check][1].as_posix() if check in self.failing else None

@@ -40,9 +40,9 @@ def write(report: Report | Mapping[str, Any], options: argparse.Namespace) -> No
 
         archive.write_whole(options.junit, junit.to_xml(document))
     if options.html is not None:
-        from parity.render import html
+        from parity.render.html import to_html
 
-        archive.write_whole(options.html, html.to_html(document).encode())
+        archive.write_whole(options.html, to_html(document).encode())
     if options.summary is not None:
         from parity.render import summary
 

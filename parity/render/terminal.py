@@ -168,10 +168,7 @@ def _without_repetitions(check: CheckResult, report: Report, told: set[str]) -> 
         if outcome.failure in told:
             lines = [f"{outcome.failure.splitlines()[0]} (as above)"]
         told.add(outcome.failure)
-    lines += report.reproduction(check)
-    if (entry := report.acceptance(check)) is not None:
-        lines.append(f"accept it knowingly, in pyproject.toml: [tool.parity] accept = [{entry}]")
-    return lines
+    return [*lines, *report.reproduction(check), *report.acceptance(check)]
 
 
 def _print_lines(lines: Iterable[str], console: Console) -> None:

@@ -23,7 +23,7 @@ def check(name: str = "energies", verdict: str = "rounding", **changed: Any) -> 
         "headline": f"{name}: {verdict}",
         "message": [] if green else ["3 of 3 elements differ by more than the bound"],
         "reproduction": [] if green else [f"reproduce: parity check m:p --only {name}"],
-        "accept": None,
+        "accept": [],
         "place": None,
         "failing_case": None,
         "problem": None,
