@@ -168,8 +168,8 @@ def run(options: argparse.Namespace) -> int:
     if stopped is not None and not this.checks:
         raise stopped
     report = this.report(stopped)
-    outputs.write(report, options)
     print_report(report, Console(highlight=False))
+    outputs.write(report, options)
     if stopped is not None:
         raise stopped
     return 0 if report.green else 1

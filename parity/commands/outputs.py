@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from parity import archive
 from parity.commands.options import refuse_unwritable
+from parity.errors import BadCall
 from parity.render import github
 from parity.report import Report, to_json
 
@@ -28,26 +30,39 @@ def write(report: Report | Mapping[str, Any], options: argparse.Namespace) -> No
 
     Args:
         report: or its JSON form.
+
+    Raises:
+        BadCall: a file cannot be written after all.
     """
     annotates = os.environ.get("GITHUB_ACTIONS") == "true"
     if not annotates and all(getattr(options, name, None) is None for name in FILES):
         return
     document = report.to_dict() if isinstance(report, Report) else report
-    if getattr(options, "json", None) is not None:
-        archive.write_whole(options.json, to_json(document).encode())
-    if options.junit is not None:
-        from parity.render import junit
-
-        archive.write_whole(options.junit, junit.to_xml(document))
-    if options.html is not None:
-        from parity.render.html import to_html
-
-        archive.write_whole(options.html, to_html(document).encode())
-    if options.summary is not None:
-        from parity.render import summary
-
-        with options.summary.open("a", encoding="utf-8") as file:
-            file.write(summary.to_markdown(document))
     if annotates:
         for line in github.annotations(document):
             print(line)
+    for name in FILES:
+        path = getattr(options, name, None)
+        if path is not None:
+            try:
+                _write(name, path, document)
+            except OSError as error:
+                raise BadCall(f"--{name} {path} cannot be written: {error.strerror}") from error
+
+
+def _write(name: str, path: Path, document: Mapping[str, Any]) -> None:
+    if name == "json":
+        archive.write_whole(path, to_json(document).encode())
+    elif name == "junit":
+        from parity.render.junit import to_xml
+
+        archive.write_whole(path, to_xml(document))
+    elif name == "html":
+        from parity.render.html import to_html
+
+        archive.write_whole(path, to_html(document).encode())
+    else:
+        from parity.render.summary import to_markdown
+
+        with path.open("a", encoding="utf-8") as file:
+            file.write(to_markdown(document))

@@ -91,7 +91,8 @@ def test_a_wrong_port_exits_1_and_says_where_how_much_and_how_to_reproduce(tmp_p
     worst = out.index("worst at [")
     allowed = out.index("64 x the noise floor")
     reproduce = out.index(f"--port {spec} --profile quick --seed 0 --only samples_teacher_forced")
-    assert headline < count < worst < allowed < reproduce
+    accept = out.index('accept = [{check = "samples_teacher_forced", where = "", max_residual')
+    assert headline < count < worst < allowed < reproduce < accept
     assert "NO PARITY: divergent" in out
 
 

@@ -47,6 +47,25 @@ def test_a_wrong_port_is_told_everywhere_and_the_same_later_from_the_json(tmp_pa
     (annotation,) = [line for line in run.stdout.splitlines() if line.startswith("::error")]
     assert "gradient-mean" in annotation
     assert "line=" in annotation
+    in_order = (
+        "samples_teacher_forced: divergent first at samples[0]",
+        "cause 1: gradient-mean, generate_samples, the gradient (",
+        "energies are averaged over the batch before the gradient, not summed",
+        "mend: torch.autograd.grad(scores.sum(), images)",
+        "undone, the residual falls from",
+        "evidence: ",
+        "elements differ by more than the bound",
+        "worst at [",
+        "allowed: ",
+        "= 64 x the noise floor",
+        "reproduce: parity check ebm.pair:pair",
+        "accept it knowingly, in pyproject.toml: [tool.parity] accept = [{check = ",
+        "since the golden was recorded: a regression of the port",
+        "NO PARITY: divergent",
+        "; mend gradient-mean at ",
+    )
+    places = [run.stdout.index(text) for text in in_order]
+    assert places == sorted(places)
     report = json.loads((tmp_path / "report.json").read_text())
     jsonschema.validate(report, SCHEMA)
     assert report["attribution"].startswith("a regression of the port")
