@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install parity test lint format record mutants train story doctor calibrate clean
+.PHONY: help install parity gate report test lint format record mutants train story doctor calibrate soak clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,6 +17,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint con
 
 parity: $(INSTALLED) ## Is the port the same program as the reference? The verdict, in a minute
 	@$(BIN)/parity check $(if $(PROFILE),--profile $(PROFILE))
+
+gate: $(INSTALLED) ## The same against the recorded reference, in seconds, and the cause if it is not; what CI runs
+	@$(BIN)/parity explain --golden goldens --strict
+
+report: $(INSTALLED) ## The same as a page to look at, build/parity.html
+	@mkdir -p build
+	@$(BIN)/parity explain --golden goldens --html build/parity.html && echo "build/parity.html"
 
 # Two processes, because TensorFlow and GPU builds of PyTorch crash each other in one.
 test: $(INSTALLED) ## Run every test
@@ -38,6 +45,9 @@ doctor: $(INSTALLED) ## What is installed, and do the float64 oracle and the sha
 
 calibrate: $(INSTALLED) ## Measure the distribution of residual / floor on 1,000 random cases, how many of 200 small faults are caught, and that explain names none
 	@$(BIN)/parity doctor --cases 1000 --faults 200 --json build/calibration.json
+
+soak: $(INSTALLED) ## Run the gate 200 times, over threads and oneDNN: is it ever flaky? 15 minutes
+	@$(BIN)/python -m tests.soak
 
 record: $(INSTALLED) ## Run the reference, write goldens/ anew, and say what changed
 	@$(BIN)/parity record --golden goldens
