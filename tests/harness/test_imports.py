@@ -22,13 +22,11 @@ sys.meta_path.insert(0, Refuse())
 import {modules}
 """
 PARENT = (
-    "parity",
-    "parity.cli",
-    "parity.runner",
-    "parity.doctor",
-    "parity.explain.explain",
-    "parity.pytest_plugin",
-    "parity.render.html",
+    *sorted(
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in (ROOT / "parity").rglob("*.py")
+        if not {"torch_side", "tensorflow_side", "__main__.py"} & set(path.parts)
+    ),
     "ebm.pair",
 )
 
