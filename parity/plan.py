@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parity import specs, strategies
@@ -100,9 +100,6 @@ def draw(session: Session, profile: Profile, seed: int) -> Plan:
     batches = networks.filter(lambda recipe: recipe.batch > 1)
     calls = strategies.sampler_calls(session, max_steps=profile.max_steps)
     trajectories = strategies.networks(session, pool, max_batch=4, sampler=calls)
-    short = strategies.sampler_calls(session, max_steps=6)
-    states = strategies.networks(session, pool, max_batch=4, sampler=short)
-    states = states.filter(lambda recipe: recipe.batch > 1)
     fixed = possible(session, Plan(trainings=tuple(_fixed_trainings(session)))).trainings
     # Without a strategy of the pair's, every case is the program's own run, which may be long.
     n_trainings = profile.trainings if session.draws_trainings else int(not fixed)
@@ -115,7 +112,7 @@ def draw(session: Session, profile: Profile, seed: int) -> Plan:
             *drawn(trajectories, profile.trajectories, seed + 2),
         ),
         noises=tuple(_noise(seed, number) for number in range(profile.noises)),
-        states=tuple(drawn(states, profile.states, seed + 3)),
+        states=_states(session, pool, profile.states, seed),
         trainings=(*fixed, *drawn(strategies.trainings(session), n_trainings, seed + 4)),
         initialisations=tuple(
             (settings, tuple(seed + n for n in range(1 if settings is None else 4)))
@@ -135,14 +132,18 @@ def beside_golden(session: Session, recorded: Plan, profile: Profile, seed: int)
     known = {repr(recipe.settings): recipe.settings for recipe in recorded.networks}
     pool = list(known.values())
     relations = strategies.networks(session, pool).filter(lambda recipe: recipe.batch > 1)
-    short = strategies.sampler_calls(session, max_steps=6)
-    states = strategies.networks(session, pool, max_batch=4, sampler=short)
-    states = states.filter(lambda recipe: recipe.batch > 1)
     return dataclasses.replace(
         recorded,
         relations=tuple(drawn(relations, profile.batches, seed + 6)),
-        states=(*recorded.states, *drawn(states, profile.states, seed + 3)),
+        states=(*recorded.states, *_states(session, pool, profile.states, seed)),
     )
+
+
+def _states(session: Session, pool: Sequence[Settings], n: int, seed: int) -> tuple[Recipe, ...]:
+    """Short calls of the sampler, for what it leaves behind."""
+    short = strategies.sampler_calls(session, max_steps=6)
+    states = strategies.networks(session, pool, max_batch=4, sampler=short)
+    return tuple(drawn(states.filter(lambda recipe: recipe.batch > 1), n, seed + 3))
 
 
 def localising(session: Session, seed: int) -> tuple[Recipe, ...]:

@@ -24,7 +24,8 @@ def serve(channel: Any) -> None:
     overlaid: list[str] = []
     channel.send(("ok", None))
     for method, arguments in channel:
-        faulthandler.dump_traceback_later(patience)
+        if method != "open":
+            faulthandler.dump_traceback_later(patience)
         try:
             if method == "open":
                 from parity.requests import open_side

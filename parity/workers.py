@@ -36,6 +36,9 @@ ENVIRONMENT = {
 
 DEFAULT_TIMEOUT = 120.0
 
+OPENING = 120.0
+"""Seconds a side has at least to be imported, its framework first: no port's fault."""
+
 
 class Worker:
     """A side that can be asked things.
@@ -111,10 +114,11 @@ class Worker:
             MissingPackage: its framework is not installed.
         """
         method, self._pending = self._pending, None
+        patience = max(self.timeout, OPENING) if method == "open" else self.timeout
         try:
-            status, value = self._channel.receive(timeout=self.timeout)
+            status, value = self._channel.receive(timeout=patience)
         except self._channel.TimeoutError:
-            self._dead = self._hung(method)
+            self._dead = self._hung(method, patience)
             self.close()
             raise self._dead from None
         except (EOFError, self._channel.RemoteError, OSError) as error:
@@ -137,8 +141,8 @@ class Worker:
         with contextlib.suppress(OSError):
             os.unlink(self._last_words)
 
-    def _hung(self, method: str | None) -> ParityError:
-        message = f"the {self.role} did not answer {method!r} within {self.timeout:g} s: stopped"
+    def _hung(self, method: str | None, patience: float) -> ParityError:
+        message = f"the {self.role} did not answer {method!r} within {patience:g} s: stopped"
         place, frames = last_frame(self._words())
         if place is not None:
             message += f"; it was at {place}"

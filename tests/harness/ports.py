@@ -1,10 +1,11 @@
-"""Wrong ports for the tests: the project's own with mutants in it."""
+"""Wrong ports for the tests, the project's own with mutants in it; and a golden with a gap."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ebm.mutants import MUTANTS
+from parity import goldens
 from parity.mutants.mutant import Mutant, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,3 +25,22 @@ def write_port(names: list[str], folder: Path) -> str:
         f"import sys\nsys.path.insert(0, {str(overlay)!r})\nfrom ebm.pair import port as side\n"
     )
     return str(path)
+
+
+def write_golden_without(file: str, folder: Path) -> None:
+    """The committed golden without the answers of one file, and a manifest that hides it."""
+    golden = goldens.read(ROOT / "goldens")
+    groups = {
+        name.removesuffix(".safetensors"): {key: golden.answers[key] for key in keys}
+        for name, keys in golden.files.items()
+        if name != file
+    }
+    goldens.write(
+        folder,
+        pair=golden.pair,
+        seed=golden.seed,
+        plan=golden.plan,
+        environment=golden.environment,
+        sources=golden.sources,
+        groups=groups,
+    )

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from parity import goldens
-from tests.harness.ports import ROOT, write_port
+from tests.harness.ports import ROOT, write_golden_without, write_port
 from tests.harness.test_cli import SCHEMA, parity, write_side
 
 GOLDEN = ("--golden", "goldens")
@@ -149,21 +149,7 @@ def test_what_cannot_be_done_fails_before_the_run(arguments: list[str], message:
 
 def test_what_was_finished_is_reported_though_the_reference_fails(tmp_path: Path) -> None:
     """A golden of which an answer was taken out, with a manifest that hides it."""
-    golden = goldens.read(ROOT / "goldens")
-    groups = {
-        name.removesuffix(".safetensors"): {key: golden.answers[key] for key in keys}
-        for name, keys in golden.files.items()
-        if name != "trajectories-02.safetensors"
-    }
-    goldens.write(
-        tmp_path / "goldens",
-        pair=golden.pair,
-        seed=golden.seed,
-        plan=golden.plan,
-        environment=golden.environment,
-        sources=golden.sources,
-        groups=groups,
-    )
+    write_golden_without("trajectories-02.safetensors", tmp_path / "goldens")
     run = parity("check", "--golden", str(tmp_path / "goldens"), *outputs(tmp_path))
     assert run.returncode == 3, run.stdout + run.stderr
     assert "holds no answer to this 'samples'" in run.stderr
