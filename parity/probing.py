@@ -62,7 +62,8 @@ def probing_training(runner: SideRunner, case: Case) -> Trace:
 
     Returns:
         What ``training`` answers, and ``evaluated/<stage>/<n>`` (B, H, W, C), the images of each
-        evaluation, ``tracked/<stage>``, 1 if those of the last one required gradients, and
+        evaluation, ``tracked/<stage>/<n>``, 1 if they required gradients,
+        ``tracked/<stage>``, the same of the last one, and
         ``buffer/<step>``, the replay buffer before each step and at the end.
         Notes: ``raised``, an exception's words or None, and its ``traceback``.
     """
@@ -74,6 +75,7 @@ def probing_training(runner: SideRunner, case: Case) -> Trace:
         nonlocal stage
         for number, (images, tracked) in enumerate(evaluated):
             arrays[f"evaluated/{stage}/{number}"] = images
+            arrays[f"tracked/{stage}/{number}"] = np.array(float(tracked))
             arrays[f"tracked/{stage}"] = np.array(float(tracked))
         evaluated.clear()
         stage = begins
