@@ -74,7 +74,8 @@ def draw(session: Session, profile: Profile, seed: int) -> Plan:
     states = states.filter(lambda recipe: recipe.batch > 1)
     fixed = _fixed_trainings(session)
     # Without a strategy of the pair's, every case is the program's own run, which may be long.
-    n_trainings = profile.trainings if session.pair.trainings is not None else int(not fixed)
+    drawn_too = session.pair.trainings is not None and session.draws_architectures
+    n_trainings = profile.trainings if drawn_too else int(not fixed)
     architectures: list[Settings] = [None, *pool][: profile.initialisations]
     return Plan(
         networks=(*_trained(session), *drawn(networks, profile.networks, seed)),
@@ -164,6 +165,8 @@ def _fixed_trainings(session: Session) -> list[Recipe]:
     for number, (settings, n_real, steps) in enumerate(specs.entry(session.pair.fixed_trainings)()):
         facts = session.facts(settings)
         fits = (facts.shapes, facts.image_shape) == (published.shapes, published.image_shape)
+        if not (fits or session.draws_architectures):
+            continue  # a port with one network of its own has no other to train
         trained = next(iter(session.pair.weights), None) if fits else None
         recipes.append(
             Recipe(

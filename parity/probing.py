@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +23,7 @@ def probing(runner: SideRunner, case: Case) -> Trace:
         ``last`` (steps, B, H, W, C): what separate calls of 1, 2, ... steps return; ``samples``,
         the trajectory, if the sampler can return every step; ``quiet`` (steps, B, H, W, C), as
         ``last``, on the probe of small gradients. Notes: ``raised``, an exception's
-        words or None, its ``traceback``, and ``evaluations`` of the energy in the last call.
+        words or None, and ``evaluations`` of the energy in the last call.
     """
     assert case.sampler is not None
     evaluations: list[dict[str, bool]] = []
@@ -53,7 +52,6 @@ def probing(runner: SideRunner, case: Case) -> Trace:
                     )
         except Exception as error:
             notes["raised"] = f"{type(error).__name__}: {error}"
-            notes["traceback"] = traceback.format_exc()
     return Trace({"float64": arrays}, draws=draws, notes=notes)
 
 
@@ -65,7 +63,7 @@ def probing_training(runner: SideRunner, case: Case) -> Trace:
         evaluation, ``tracked/<stage>/<n>``, 1 if they required gradients,
         ``tracked/<stage>``, the same of the last one, and
         ``buffer/<step>``, the replay buffer before each step and at the end.
-        Notes: ``raised``, an exception's words or None, and its ``traceback``.
+        Notes: ``raised``, an exception's words or None.
     """
     arrays: dict[str, np.ndarray] = {}
     evaluated: list[Evaluation] = []
@@ -99,5 +97,4 @@ def probing_training(runner: SideRunner, case: Case) -> Trace:
             draws = tuple(randomness.log)
         except Exception as error:
             notes["raised"] = f"{type(error).__name__}: {error}"
-            notes["traceback"] = traceback.format_exc()
     return Trace({"float64": arrays}, draws=draws, notes=notes)

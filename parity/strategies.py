@@ -90,7 +90,7 @@ def trainings(draw: DrawFn, session: Session, *, max_steps: int = 1) -> Recipe:
         max_steps: the most steps; a case of one is teacher-forced.
     """
     settings, batch = None, draw(st.integers(2, 4))
-    if session.pair.trainings is not None:
+    if session.pair.trainings is not None and session.draws_architectures:
         settings, batch = draw(specs.entry(session.pair.trainings)())
     scale = draw(st.sampled_from([0.5, 1.0, 2.0]))
     buffer = (

@@ -51,10 +51,10 @@ class Recogniser(enum.Enum):
     RULE = ("rule of the step on the probe", "explain/sampler*")
     DRAWN = ("event in the draw log", "explain/sampler*")
     EXCEPTION = ("exception, and the state of gradients at it", "explain/events.py")
-    STATE = ("what a run leaves behind", "torch_side/state.py")
+    STATE = ("what a run leaves behind", "torch_side/state.py explain/events.py")
     STAGE = ("stage of a training step on its probe", "explain/training*")
     PRECISION = ("operations that turn float32", "explain/explain.py")
-    CHECK = ("what the check saw", "checks/initialisation.py explain/explain.py")
+    CHECK = ("what the check saw", "explain/explain.py checks/distributions.py")
 
     @property
     def phrase(self) -> str:

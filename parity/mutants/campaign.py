@@ -15,7 +15,7 @@ import multiprocessing.util
 import os
 import random
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from parity.declarations import Pair
 from parity.errors import BadCall, PortFailed
 from parity.explain.explain import ask_everything
 from parity.mutants.judge import LEAN, Judged, Mask, judge, names_of
-from parity.mutants.mutant import Conflict, Mutant, edited
+from parity.mutants.mutant import Conflict, Interaction, Mutant, edited
 from parity.outcome import CheckResult
 from parity.plan import draw
 from parity.progress import Tell
@@ -62,7 +62,12 @@ class Campaign:
 
     @property
     def masked(self) -> list[Judged]:
-        """Those of whose faults some cannot show."""
+        """Those of whose faults some show to the probes alone, and are to be named all the same."""
+        return [j for j in self.judged if j.masked]
+
+    @property
+    def invisible(self) -> list[Judged]:
+        """Those of whose faults some show neither to a check nor to a probe."""
         return [j for j in self.judged if j.visible and j.visible != j.mutants]
 
     @property
@@ -84,16 +89,29 @@ class Campaign:
 
     def named_share(self, size: int) -> float:
         """Which part of the faults that can show in combinations of ``size`` is named."""
-        judged = self.of_size(size)
-        faults = sum(len(set(j.faults)) for j in judged)
-        return 1.0 - sum(len(j.missed) for j in judged) / faults if faults else 1.0
+        return _share([(j.unnamed, j.visible) for j in self.of_size(size)])
+
+    @property
+    def masked_share(self) -> float:
+        """Which part of the faults that show to the probes alone is named."""
+        return _share([(set(j.unnamed) & set(j.masked), j.masked) for j in self.masked])
 
 
-def mutants_of(pair: str) -> tuple[tuple[Mutant, ...], tuple[frozenset[str], ...]]:
-    """A pair's mutants, and the sets of their names that together are the reference's program.
+def _share(parts: Iterable[tuple[Collection[str], Collection[str]]]) -> float:
+    """Of (what is wrong, of how many): the part that is right, 1 of nothing."""
+    counted = [(len(wrong), len(whole)) for wrong, whole in parts]
+    total = sum(whole for _, whole in counted)
+    return 1.0 - sum(wrong for wrong, _ in counted) / total if total else 1.0
+
+
+def mutants_of(
+    pair: str,
+) -> tuple[tuple[Mutant, ...], tuple[frozenset[str], ...], tuple[Interaction, ...]]:
+    """A pair's mutants, the sets of their names that together are the reference's program, and what
+    they show together and not alone.
 
     Raises:
-        BadCall: it declares none, or an equivalent set names one that is not there.
+        BadCall: it declares none, or a set of names has one that is not there.
     """
     declared = specs.resolve(pair, "pair")
     if not isinstance(declared, Pair) or declared.mutants is None:
@@ -102,9 +120,12 @@ def mutants_of(pair: str) -> tuple[tuple[Mutant, ...], tuple[frozenset[str], ...
     names = {mutant.name for mutant in mutants}
     declared_equivalent = () if declared.equivalent is None else specs.entry(declared.equivalent)
     equivalent = tuple(frozenset(together) for together in declared_equivalent)
+    declared_interactions = declared.interactions
+    together = () if declared_interactions is None else specs.entry(declared_interactions)
+    interactions = tuple(each for each in together if set(each.mutants) <= names)
     if unknown := sorted(set().union(*equivalent) - names):
         raise BadCall(f"{declared.equivalent} names {unknown}, which are no mutants of {pair}")
-    return mutants, equivalent
+    return mutants, equivalent, interactions
 
 
 def run(
@@ -130,7 +151,7 @@ def run(
         ReferenceFailed: the reference cannot be run.
         PortFailed: the port without a fault is not green, so that nothing is known of its mutants.
     """
-    mutants, equivalent = mutants_of(pair)
+    mutants, equivalent, interactions = mutants_of(pair)
     by_name = {mutant.name: mutant for mutant in mutants}
     wanted = [*combinations(mutants, depth, sample, seed)]
     same = [tuple(m for m in mutants if m.name in names) for names in equivalent]
@@ -143,7 +164,9 @@ def run(
     with _judges(pair, root, answers, jobs, timeout) as executor:
         for size, batch in itertools.groupby(sorted(possible, key=len), len):
             submitted = [
-                executor.submit(_judge, c, list(masks_of(c, found, by_name, equivalent)))
+                executor.submit(
+                    _judge, c, list(masks_of(c, found, by_name, equivalent)), interactions
+                )
                 for c in batch
             ]
             claim = CLAIMS.get(size, f"{size} faults")
@@ -195,12 +218,13 @@ def masks_of(
     names = names_of(combination)
     for undone in equivalent:
         if undone <= set(names):
-            yield tuple(m for m in combination if m.name not in undone), None
+            yield Mask(tuple(m for m in combination if m.name not in undone))
     for size in range(1, len(combination)):
         for smaller in itertools.combinations(names, size):
             if smaller in found:
                 judged = found[smaller]
-                yield tuple(by_name[name] for name in judged.visible), judged.answers
+                visible = tuple(by_name[name] for name in judged.visible)
+                yield Mask(visible, judged.answers, judged.all_answers)
 
 
 def record(
@@ -252,6 +276,8 @@ def _open(pair: str, root: Path, answers: dict[str, Any], timeout: float) -> Non
     multiprocessing.util.Finalize(None, _session.close, exitpriority=10)
 
 
-def _judge(combination: Combination, masks: Sequence[Mask]) -> Judged:
+def _judge(
+    combination: Combination, masks: Sequence[Mask], interactions: Sequence[Interaction]
+) -> Judged:
     with tempfile.TemporaryDirectory(prefix="parity-mutant-") as folder:
-        return judge(_session, combination, Path(folder), masks)
+        return judge(_session, combination, Path(folder), masks, interactions)

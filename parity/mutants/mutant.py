@@ -23,7 +23,9 @@ class Mutant:
         replacements: (text of the file, which is there once; text to put there).
         red: checks that must not be green.
         green: checks that must stay green, for the fault is not theirs.
+        where: every place that the fault must be named at, as a cause's ``where``.
         follows: ids that may be named besides, for they are true of this port too.
+        unexplained: places that may be left unexplained, each with the reason why.
     """
 
     name: str
@@ -32,13 +34,41 @@ class Mutant:
     replacements: tuple[tuple[str, str], ...]
     red: tuple[str, ...]
     green: tuple[str, ...] = ()
+    where: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
+    unexplained: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.fault not in CATALOGUE:
             raise BadCall(f"mutant {self.name!r}: fault {self.fault!r} is not in the catalogue")
         if len(Path(self.file).parts) < 2:
             raise BadCall(f"mutant {self.name!r}: {self.file} must be 'package/module.py'")
+        if not self.where:
+            raise BadCall(f"mutant {self.name!r}: say where its fault must be named, where=(...)")
+
+    @property
+    def named(self) -> frozenset[tuple[str, str]]:
+        """The fault at each place that it must be named at."""
+        return frozenset((self.fault, place) for place in self.where)
+
+
+@dataclasses.dataclass(frozen=True)
+class Interaction:
+    """What mutants show together and not alone, and why that is right.
+
+    Attributes:
+        mutants: names; it holds for every combination that has all of them.
+        why: one sentence.
+        gone: (id, where) of theirs that need not be named.
+        more: (id, where) that may be named besides; an empty ``where`` is any.
+        unexplained: places that may be left unexplained.
+    """
+
+    mutants: tuple[str, ...]
+    why: str
+    gone: tuple[tuple[str, str], ...] = ()
+    more: tuple[tuple[str, str], ...] = ()
+    unexplained: tuple[str, ...] = ()
 
 
 class Conflict(Exception):

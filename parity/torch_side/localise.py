@@ -108,9 +108,12 @@ def segment_gradients(runner: TorchRunner, case: Case, given: Arrays) -> Trace:
         notes["raised"] = _in_words(error)
         leaves = {"images": images, **cut.leaves}
         parts = [
-            (output * cotangents[layer]).sum()
+            # An output of another shape shows by anything whether it is tracked.
+            (
+                output * cotangents[layer] if output.shape == cotangents[layer].shape else output
+            ).sum()
             for layer, output in cut.outputs.items()
-            if output.shape == cotangents[layer].shape and output.requires_grad
+            if output.requires_grad
         ]
         if scores is not None and scores.requires_grad:
             parts.append(scores.sum() * runner.side.energy_sign)

@@ -7,7 +7,10 @@ sampler, does not hide another.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+
+import numpy as np
 
 from parity.explain.causes import Cause, Unexplained
 from parity.explain.training.batch import real_images
@@ -34,12 +37,21 @@ def explain_training(
     for stage in STAGES:
         for item in stage(runs):
             if isinstance(item, Cause):
-                causes.setdefault((item.id, item.where), item)
+                causes.setdefault((item.id, item.where), _told(item))
             else:
                 left.setdefault(item.where, item)
     if not causes and not left and (found := _evaluations(runs)) is not None:
         left[found.where] = found
     return list(causes.values()), list(left.values())
+
+
+def _told(cause: Cause) -> Cause:
+    """Without a residual that is no number, as of arrays that have other shapes."""
+    before, after = (
+        None if r is None or not np.isfinite(r) else r
+        for r in (cause.residual_before, cause.residual_after)
+    )
+    return dataclasses.replace(cause, residual_before=before, residual_after=after)
 
 
 def _evaluations(runs: Sequence[tuple[Run, Run]]) -> Unexplained | None:
