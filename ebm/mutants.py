@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parity.mutants.mutant import Interaction, Mutant
+from parity.mutants.mutant import Interaction, Mutant, interacting
 
 MODEL, SAMPLER = "port_torch/energy_model.py", "port_torch/langevin.py"
 BUFFER, TRAINING = "port_torch/replay_buffer.py", "port_torch/training.py"
@@ -73,7 +73,7 @@ REAL_IMAGES, REGULARISER, OPTIMIZER = (
 )
 STARTS, KEPT = ("replay buffer, where chains start",), ("replay buffer, after a step",)
 
-MUTANTS = (
+MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "padding 1 everywhere",
         "padding-same",
@@ -740,3 +740,5 @@ INTERACTIONS = (
     ),
 )
 """What mutants show together and not alone, and why that is right; asserted like the rest."""
+
+MUTANTS = interacting(MUTANTS, INTERACTIONS)

@@ -110,7 +110,6 @@ pair = parity.Pair(
     fixed_trainings="ebm.pair:fixed_trainings",
     mutants="ebm.mutants:MUTANTS",
     equivalent="ebm.mutants:EQUIVALENT",
-    interactions="ebm.mutants:INTERACTIONS",
     images="ebm.pair:images",
     weights={"trained": "weights/energy_model.safetensors"},
 )

@@ -141,8 +141,6 @@ class Pair:
             profile runs, from trained weights.
         mutants: ``"module:NAME"`` of :class:`parity.mutants.mutant.Mutant`, for ``parity mutants``.
         equivalent: ``"module:NAME"`` of groups of mutants' names that together are no fault.
-        interactions: ``"module:NAME"`` of :class:`parity.mutants.mutant.Interaction`: what mutants
-            show together and not alone.
         images: ``images()`` -> (N, H, W, C) float32, real images as the network takes them.
         weights: name -> path of trained weights in canonical layout, relative to the project.
         image_range: the least and greatest value an image may have.
@@ -157,7 +155,6 @@ class Pair:
     fixed_trainings: Entry | None = None
     mutants: str | None = None
     equivalent: str | None = None
-    interactions: str | None = None
     images: Entry | None = None
     weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
     image_range: tuple[float, float] = (-1.0, 1.0)

@@ -24,7 +24,7 @@ from parity.declarations import Pair
 from parity.errors import BadCall, PortFailed
 from parity.explain.explain import ask_everything
 from parity.mutants.judge import LEAN, Judged, Mask, judge, names_of
-from parity.mutants.mutant import Conflict, Interaction, Mutant, edited
+from parity.mutants.mutant import Conflict, Mutant, edited
 from parity.outcome import CheckResult
 from parity.plan import draw
 from parity.progress import Tell
@@ -104,14 +104,11 @@ def _share(parts: Iterable[tuple[Collection[str], Collection[str]]]) -> float:
     return 1.0 - sum(wrong for wrong, _ in counted) / total if total else 1.0
 
 
-def mutants_of(
-    pair: str,
-) -> tuple[tuple[Mutant, ...], tuple[frozenset[str], ...], tuple[Interaction, ...]]:
-    """A pair's mutants, the sets of their names that together are the reference's program, and what
-    they show together and not alone.
+def mutants_of(pair: str) -> tuple[tuple[Mutant, ...], tuple[frozenset[str], ...]]:
+    """A pair's mutants, and the sets of their names that together are the reference's program.
 
     Raises:
-        BadCall: it declares none, or a set of names has one that is not there.
+        BadCall: it declares none, or an equivalent set names one that is not there.
     """
     declared = specs.resolve(pair, "pair")
     if not isinstance(declared, Pair) or declared.mutants is None:
@@ -120,12 +117,9 @@ def mutants_of(
     names = {mutant.name for mutant in mutants}
     declared_equivalent = () if declared.equivalent is None else specs.entry(declared.equivalent)
     equivalent = tuple(frozenset(together) for together in declared_equivalent)
-    declared_interactions = declared.interactions
-    together = () if declared_interactions is None else specs.entry(declared_interactions)
-    interactions = tuple(each for each in together if set(each.mutants) <= names)
     if unknown := sorted(set().union(*equivalent) - names):
         raise BadCall(f"{declared.equivalent} names {unknown}, which are no mutants of {pair}")
-    return mutants, equivalent, interactions
+    return mutants, equivalent
 
 
 def run(
@@ -151,7 +145,7 @@ def run(
         ReferenceFailed: the reference cannot be run.
         PortFailed: the port without a fault is not green, so that nothing is known of its mutants.
     """
-    mutants, equivalent, interactions = mutants_of(pair)
+    mutants, equivalent = mutants_of(pair)
     by_name = {mutant.name: mutant for mutant in mutants}
     wanted = [*combinations(mutants, depth, sample, seed)]
     same = [tuple(m for m in mutants if m.name in names) for names in equivalent]
@@ -164,9 +158,7 @@ def run(
     with _judges(pair, root, answers, jobs, timeout) as executor:
         for size, batch in itertools.groupby(sorted(possible, key=len), len):
             submitted = [
-                executor.submit(
-                    _judge, c, list(masks_of(c, found, by_name, equivalent)), interactions
-                )
+                executor.submit(_judge, c, list(masks_of(c, found, by_name, equivalent)))
                 for c in batch
             ]
             claim = CLAIMS.get(size, f"{size} faults")
@@ -276,8 +268,6 @@ def _open(pair: str, root: Path, answers: dict[str, Any], timeout: float) -> Non
     multiprocessing.util.Finalize(None, _session.close, exitpriority=10)
 
 
-def _judge(
-    combination: Combination, masks: Sequence[Mask], interactions: Sequence[Interaction]
-) -> Judged:
+def _judge(combination: Combination, masks: Sequence[Mask]) -> Judged:
     with tempfile.TemporaryDirectory(prefix="parity-mutant-") as folder:
-        return judge(_session, combination, Path(folder), masks, interactions)
+        return judge(_session, combination, Path(folder), masks)

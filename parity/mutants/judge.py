@@ -12,7 +12,7 @@ from typing import Any
 
 from parity.explain.causes import Explanation
 from parity.explain.explain import explain
-from parity.mutants.mutant import Interaction, Mutant, write
+from parity.mutants.mutant import Mutant, write
 from parity.plan import draw
 from parity.profiles import Profile
 from parity.runner import run_checks
@@ -115,14 +115,12 @@ def judge(
     mutants: Sequence[Mutant],
     folder: Path,
     masks: Sequence[Mask] = (),
-    interactions: Sequence[Interaction] = (),
 ) -> Judged:
     """Check and explain the session's port with the mutants in it.
 
     Args:
         folder: where the mutated packages are written.
         masks: where one of these answers as this port does, only its faults can show.
-        interactions: those of the pair.
 
     Raises:
         Conflict: no port can have all of them.
@@ -144,9 +142,9 @@ def judge(
     # Several may answer as this port does, and nothing can tell which of them it is.
     visible = min(
         hidden or [tuple(mutants)],
-        key=lambda some: len(compare(some, mutants, explanation, interactions)[0]),
+        key=lambda some: len(compare(some, mutants, explanation)[0]),
     )
-    missed, wrong = compare(visible, mutants, explanation, interactions)
+    missed, wrong = compare(visible, mutants, explanation)
     to_checks = max((mask.visible for mask in alike), key=len, default=tuple(mutants))
     masked = tuple(m for m in visible if m not in to_checks)
     return Judged(
@@ -185,14 +183,13 @@ def compare(
     visible: Sequence[Mutant],
     mutants: Sequence[Mutant],
     explanation: Explanation,
-    interactions: Sequence[Interaction] = (),
 ) -> tuple[tuple[Named, ...], tuple[Named, ...]]:
     """(faults that are visible and not named, what is named or left unexplained and is not there).
 
     Where rules that behave alike give several readings, the one nearest to the mutants counts.
     """
     names = set(names_of(mutants))
-    together = [each for each in interactions if set(each.mutants) <= names]
+    together = [i for mutant in mutants for i in mutant.interactions if set(i.mutants) <= names]
     allowed = {named for mutant in mutants for named in mutant.named}
     allowed |= {(id_, ANYWHERE) for mutant in mutants for id_ in mutant.follows}
     allowed |= {named for each in together for named in each.more}

@@ -26,6 +26,7 @@ class Mutant:
         where: every place that the fault must be named at, as a cause's ``where``.
         follows: ids that may be named besides, for they are true of this port too.
         unexplained: places that may be left unexplained, each with the reason why.
+        interactions: what it shows together with others and not alone.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Mutant:
     where: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
     unexplained: tuple[tuple[str, str], ...] = ()
+    interactions: tuple[Interaction, ...] = ()
 
     def __post_init__(self) -> None:
         if self.fault not in CATALOGUE:
@@ -69,6 +71,23 @@ class Interaction:
     gone: tuple[tuple[str, str], ...] = ()
     more: tuple[tuple[str, str], ...] = ()
     unexplained: tuple[str, ...] = ()
+
+
+def interacting(
+    mutants: Sequence[Mutant], interactions: Sequence[Interaction]
+) -> tuple[Mutant, ...]:
+    """The mutants, each with the interactions that it has a part in.
+
+    Raises:
+        BadCall: an interaction is of a name that is no mutant's.
+    """
+    names = {mutant.name for mutant in mutants}
+    if unknown := sorted({name for each in interactions for name in each.mutants} - names):
+        raise BadCall(f"interactions of {unknown}, which are no mutants")
+    return tuple(
+        dataclasses.replace(m, interactions=tuple(i for i in interactions if m.name in i.mutants))
+        for m in mutants
+    )
 
 
 class Conflict(Exception):

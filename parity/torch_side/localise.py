@@ -96,7 +96,7 @@ def segment_gradients(runner: TorchRunner, case: Case, given: Arrays) -> Trace:
 
     Returns:
         ``cotangents/images`` and ``cotangents/<layer>``; without those that nothing comes back to.
-        Notes: as :func:`segments`.
+        Notes: as :func:`segments`, and ``leaves``, what was looked for.
     """
     notes: dict[str, Any] = {}
     arrays: Arrays = {}
@@ -107,6 +107,7 @@ def segment_gradients(runner: TorchRunner, case: Case, given: Arrays) -> Trace:
         )
         notes["raised"] = _in_words(error)
         leaves = {"images": images, **cut.leaves}
+        notes["leaves"] = list(leaves)
         parts = [
             # An output of another shape shows by anything whether it is tracked.
             (

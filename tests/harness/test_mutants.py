@@ -18,7 +18,7 @@ from parity.explain.causes import Cause, Explanation, Unexplained
 from parity.explain.explain import explain
 from parity.mutants import campaign
 from parity.mutants.judge import LEAN, Judged, Mask, compare, judge
-from parity.mutants.mutant import Conflict, Interaction, Mutant, edited, write
+from parity.mutants.mutant import Conflict, Interaction, Mutant, edited, interacting, write
 from parity.plan import draw
 from parity.runner import run_checks
 from parity.session import Session
@@ -67,7 +67,7 @@ def test_faults_that_come_together_are_told_apart(
 ) -> None:
     """Those of all pairs that once hid one another."""
     together = [mutant(name) for name in names]
-    judged = judge(parity_session, together, tmp_path, (), INTERACTIONS)
+    judged = judge(parity_session, together, tmp_path)
     assert judged.good, judged
 
 
@@ -207,9 +207,13 @@ def test_what_is_left_unexplained_is_wrong_unless_it_is_allowed() -> None:
     allowing = dataclasses.replace(one, unexplained=(("conv4", "it has no size"),))
     assert compare([allowing], [allowing], named) == ((), ())
     together = Interaction((one.name,), "as above", unexplained=("conv4",))
-    assert compare([one], [one], named, [together]) == ((), ())
+    with_it = dataclasses.replace(one, interactions=(together,))
+    assert compare([with_it], [with_it], named) == ((), ())
     other = dataclasses.replace(together, mutants=(one.name, "another"))
-    assert compare([one], [one], named, [other]) == ((), (("unexplained", "conv4"),))
+    with_it = dataclasses.replace(one, interactions=(other,))
+    assert compare([with_it], [with_it], named) == ((), (("unexplained", "conv4"),))
+    with pytest.raises(BadCall, match="interactions of \\['another'\\], which are no mutants"):
+        interacting([one], [other])
 
 
 def test_what_mutants_show_together_is_declared_with_a_reason() -> None:
@@ -266,7 +270,7 @@ def test_the_command_judges_and_reports(tmp_path: Path) -> None:
         "import dataclasses\nfrom ebm.mutants import MUTANTS\nfrom ebm.pair import pair as whole\n"
         "FEW = tuple(MUTANTS[:3])\n"
         "BAD = (dataclasses.replace(MUTANTS[0], fault='dtype'),)\n"
-        "alone = dataclasses.replace(whole, equivalent=None, interactions=None)\n"
+        "alone = dataclasses.replace(whole, equivalent=None)\n"
         "pair = dataclasses.replace(alone, mutants='few:FEW')\n"
         "bad = dataclasses.replace(alone, mutants='few:BAD')\n"
     )

@@ -43,20 +43,29 @@ def initial_buffer(runs: Sequence[tuple[Run, Run]]) -> Iterator[Cause | Unexplai
 def starts(runs: Sequence[tuple[Run, Run]]) -> Iterator[Cause | Unexplained]:
     """Which images the chains of a step start from: new ones, or which of the buffer's."""
     where, part = "replay buffer, where chains start", "replay_buffer/starts"
+    resized = False
     for reference, port in runs:
         truth, ours = reference.steps[0], port.steps[0]
         if not truth.sampled or not ours.sampled or truth.buffer is None or ours.buffer is None:
             continue
         if not len(truth.buffer) or not len(ours.buffer):
             continue
-        if len(truth.sampled[0]) != len(ours.sampled[0]):
-            text = (
-                f"a step samples {len(ours.sampled[0])} images, the reference's "
-                f"{len(truth.sampled[0])}"
-            )
-            yield Cause("batch-size", where, evidence=text, part=part)
-            return
         expected = _sources(truth.sampled[0], truth.buffer)
+        if len(truth.sampled[0]) != len(ours.sampled[0]):
+            found = _sources(ours.sampled[0], ours.buffer)
+            text = f"a step samples {len(found)} images, the reference's {len(expected)}"
+            if not resized:
+                yield Cause("batch-size", where, evidence=text, part=part)
+            resized = True
+            if {_new_ones(expected), _new_ones(found)} == {"first", "last"}:
+                text = f"new images come {_new_ones(found)}, the reference's {_new_ones(expected)}"
+                yield Cause(
+                    "buffer-order", where, 1.0, 0.0, text, "torch.cat([new, old])", part=part
+                )
+                return
+            continue
+        if resized:
+            continue
         found = _sources(ours.sampled[0], ours.buffer, expected)
         if expected == found:
             continue
@@ -75,6 +84,14 @@ def starts(runs: Sequence[tuple[Run, Run]]) -> Iterator[Cause | Unexplained]:
             text = f"from {found}, the reference's from {expected} (-1 is new)"
             yield Unexplained(where, text, part)
         return
+
+
+def _new_ones(sources: Sequence[int]) -> str:
+    """Whether new images come "first" or "last", or neither can be said."""
+    new = [source == -1 for source in sources]
+    if all(new) or not any(new):
+        return ""
+    return {(True, False): "first", (False, True): "last"}.get((new[0], new[-1]), "")
 
 
 def _sources(images: Array, buffer: Array, expected: Sequence[int] | None = None) -> list[int]:
