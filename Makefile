@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PROFILE ?=
+DEPTH ?=
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -52,8 +53,8 @@ soak: $(INSTALLED) ## Run the gate 200 times, over threads and oneDNN: is it eve
 record: $(INSTALLED) ## Run the reference, write goldens/ anew, and say what changed
 	@$(BIN)/parity record --golden goldens
 
-mutants: $(INSTALLED) ## Put every known fault, and every pair of them, into the port; 12 minutes; writes docs/mutants.md
-	@$(BIN)/parity mutants --matrix docs/mutants.md
+mutants: $(INSTALLED) ## Put every known fault, and every pair of them, into the port; 12 minutes; writes docs/mutants.md; DEPTH=1 or 3 for single faults or triples too
+	@$(BIN)/parity mutants $(if $(DEPTH),--depth $(DEPTH)) --matrix docs/mutants.md
 
 train: $(INSTALLED) ## Train the reference and write weights/; goes on where it was interrupted
 	@$(BIN)/python -m ebm.train
@@ -68,7 +69,7 @@ clean: ## Remove the environment and every cache; keeps build/ with the checkpoi
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 help: ## This list
-	@echo "make TARGET [PYTHON=python3.12] [PROFILE=quick|ci|nightly]"
+	@echo "make TARGET [PYTHON=python3.12] [PROFILE=quick|ci|nightly] [DEPTH=1|2|3]"
 	@echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target what; do \
 		printf '  %-10s %s\n' "$$target" "$$what"; done

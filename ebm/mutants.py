@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parity.mutants.mutant import Mutant
+from parity.mutants.mutant import Interaction, Mutant, interacting
 
 MODEL, SAMPLER = "port_torch/energy_model.py", "port_torch/langevin.py"
 BUFFER, TRAINING = "port_torch/replay_buffer.py", "port_torch/training.py"
@@ -45,11 +45,42 @@ ADAM = "return KerasAdam("
 SQUARES = "real_scores.square().mean() + fake_scores.square().mean()"
 VALIDATION_BUFFER = "ReplayBuffer(settings).sample(model)[: len(real)], settings)"
 BUFFER_START = "uniform_images(settings.batch_size, settings)"
+BATCH = "        settings = self.settings\n        n_new = "
+HALF_A_BATCH = (
+    "type(self.settings).from_dict("
+    '{**self.settings.to_dict(), "batch_size": (self.settings.batch_size + 1) // 2})'
+)
+DECAY = (
+    "    with torch.no_grad():\n"
+    "        for parameter in model.parameters():\n"
+    "            parameter.mul_(1 - 0.01 * settings.learning_rate)\n"
+)
 CONTEXT = "    with torch.inference_mode(False), torch.no_grad(), evaluating(model):\n"
 
-MUTANTS = (
+CONVS = ("conv1", "conv2", "conv3", "conv4")
+LAYERS = (*CONVS, "dense1")
+ACTIVATIONS = tuple(f"{layer}, its activation" for layer in LAYERS)
+CUT_OFF = tuple(f"from {a} to {b}" for a, b in zip(LAYERS, (*LAYERS[1:], "score"), strict=True))
+THE = "generate_samples, the "
+THE_NOISE, THE_GRADIENT, THE_UPDATE = (f"{THE}noise",), (f"{THE}gradient",), (f"{THE}update",)
+FIRST_CLIP, LAST_CLIP = (f"{THE}clip after the noise",), (f"{THE}clip after the update",)
+THE_GRADIENT_CLIP = (f"{THE}gradient clip",)
+THE_SAMPLER, THE_TRAJECTORY = ("generate_samples",), ("return_every_step",)
+REAL_IMAGES, REGULARISER, OPTIMIZER = (
+    ("train_step, the real images",),
+    ("regulariser",),
+    ("optimizer",),
+)
+STARTS, KEPT = ("replay buffer, where chains start",), ("replay buffer, after a step",)
+
+MUTANTS: tuple[Mutant, ...] = (
     Mutant(
-        "padding 1 everywhere", "padding-same", MODEL, ((PAD, "F.pad(x, (1, 1, 1, 1))"),), NETWORK
+        "padding 1 everywhere",
+        "padding-same",
+        MODEL,
+        ((PAD, "F.pad(x, (1, 1, 1, 1))"),),
+        NETWORK,
+        where=CONVS,
     ),
     Mutant(
         "padding k // 2",
@@ -62,6 +93,7 @@ MUTANTS = (
             ),
         ),
         NETWORK,
+        where=CONVS,
     ),
     Mutant(
         "no flatten permutation",
@@ -69,6 +101,7 @@ MUTANTS = (
         MODEL,
         (("x.permute(0, 2, 3, 1).flatten(1)", "x.flatten(1)"),),
         ("energies", "energy_gradients", "activations"),
+        where=("dense1",),
     ),
     Mutant(
         "kernels with H and W swapped",
@@ -82,6 +115,7 @@ MUTANTS = (
             ),
         ),
         NETWORK,
+        where=CONVS,
     ),
     Mutant(
         "a bias dropped",
@@ -89,12 +123,23 @@ MUTANTS = (
         MODEL,
         ((CONV, ZERO_BIAS),),
         ("energies", "activations"),
+        where=CONVS,
     ),
     Mutant(
-        "swish to relu", "activation", MODEL, (('"swish": F.silu', '"swish": F.relu'),), NETWORK
+        "swish to relu",
+        "activation",
+        MODEL,
+        (('"swish": F.silu', '"swish": F.relu'),),
+        NETWORK,
+        where=ACTIVATIONS,
     ),
     Mutant(
-        "swish to gelu", "activation", MODEL, (('"swish": F.silu', '"swish": F.gelu'),), NETWORK
+        "swish to gelu",
+        "activation",
+        MODEL,
+        (('"swish": F.silu', '"swish": F.gelu'),),
+        NETWORK,
+        where=ACTIVATIONS,
     ),
     Mutant(
         "activations cut off from the graph",
@@ -103,6 +148,7 @@ MUTANTS = (
         (('"swish": F.silu', '"swish": lambda x: F.silu(x.detach())'),),
         ("energy_gradients", *SAMPLES),
         ("energies", "activations"),
+        where=CUT_OFF,
     ),
     Mutant(
         "energies averaged before the gradient",
@@ -111,6 +157,7 @@ MUTANTS = (
         (("scores.sum()", "scores.mean()"),),
         (*SAMPLES, "replay_buffer"),
         NETWORK,
+        where=THE_GRADIENT,
     ),
     Mutant(
         "gradient of the wrong sign",
@@ -119,6 +166,7 @@ MUTANTS = (
         (("scores.sum()", "-scores.sum()"),),
         SAMPLES,
         NETWORK,
+        where=THE_UPDATE,
     ),
     Mutant(
         "images go down the gradient",
@@ -127,6 +175,7 @@ MUTANTS = (
         (("images + step_size * gradients", "images - step_size * gradients"),),
         SAMPLES,
         NETWORK,
+        where=THE_UPDATE,
     ),
     Mutant(
         "the step times the batch size",
@@ -134,6 +183,7 @@ MUTANTS = (
         SAMPLER,
         (("step_size * gradients", "len(images) * step_size * gradients"),),
         SAMPLES,
+        where=THE_UPDATE,
     ),
     Mutant(
         "the gradient clip over the batch size",
@@ -146,6 +196,7 @@ MUTANTS = (
             ),
         ),
         SAMPLES,
+        where=THE_GRADIENT_CLIP,
     ),
     Mutant(
         "gradients accumulate over steps",
@@ -157,6 +208,7 @@ MUTANTS = (
         ),
         ("samples_free_running",),
         ("samples_teacher_forced",),
+        where=THE_GRADIENT,
     ),
     Mutant(
         "gradient taken at the un-noised image",
@@ -167,6 +219,7 @@ MUTANTS = (
             (GRADIENT, GRADIENT.replace("images)", "clean)")),
         ),
         SAMPLES,
+        where=THE_GRADIENT,
     ),
     Mutant(
         "noise scale squared",
@@ -174,6 +227,7 @@ MUTANTS = (
         SAMPLER,
         (("* noise\n", "* noise**2\n"),),
         (*SAMPLES, "noise_distribution"),
+        where=THE_NOISE,
     ),
     Mutant(
         "noise added once instead of every step",
@@ -181,6 +235,7 @@ MUTANTS = (
         SAMPLER,
         ((LOOP, LOOP.replace("_", "step")), (NOISE, "            if step == 0:\n    " + NOISE)),
         ("samples_free_running", "draw_log", "noise_distribution"),
+        where=THE_NOISE,
     ),
     Mutant(
         "noise added after the update",
@@ -188,15 +243,31 @@ MUTANTS = (
         SAMPLER,
         ((NOISE, ""), (UPDATE, UPDATE + NOISE)),
         (*SAMPLES, "draw_log"),
+        where=THE_NOISE,
     ),
-    Mutant("first clip dropped", "clip-missing", SAMPLER, ((NOISE_CLIP, NOISE),), SAMPLES),
-    Mutant("last clip dropped", "clip-missing", SAMPLER, ((UPDATE_CLIP, UPDATE),), SAMPLES),
+    Mutant(
+        "first clip dropped",
+        "clip-missing",
+        SAMPLER,
+        ((NOISE_CLIP, NOISE),),
+        SAMPLES,
+        where=FIRST_CLIP,
+    ),
+    Mutant(
+        "last clip dropped",
+        "clip-missing",
+        SAMPLER,
+        ((UPDATE_CLIP, UPDATE),),
+        SAMPLES,
+        where=LAST_CLIP,
+    ),
     Mutant(
         "gradient clip dropped",
         "gradient-clip-missing",
         SAMPLER,
         ((GRADIENT_CLIP, ""),),
         ("samples_teacher_forced",),
+        where=THE_GRADIENT_CLIP,
     ),
     Mutant(
         "gradient clipped by norm",
@@ -209,6 +280,7 @@ MUTANTS = (
             ),
         ),
         SAMPLES,
+        where=THE_GRADIENT_CLIP,
     ),
     Mutant(
         "step size halved",
@@ -216,6 +288,7 @@ MUTANTS = (
         SAMPLER,
         ((UPDATE, UPDATE.replace("step_size", "step_size / 2")),),
         SAMPLES,
+        where=THE_UPDATE,
     ),
     Mutant(
         "input tensor changed in place",
@@ -224,6 +297,7 @@ MUTANTS = (
         ((CLONE_LINE, ""), (NOISE, "            images += torch.randn_like(images) * noise\n")),
         ("state_restored",),
         follows=("trajectory-aliased", "no-grad-context"),
+        where=THE_SAMPLER,
     ),
     Mutant(
         "every stored step the same tensor",
@@ -232,6 +306,7 @@ MUTANTS = (
         ((RETURN, RETURN.replace("images_per_step)", "[images] * steps)")),),
         ("samples_free_running",),
         ("samples_teacher_forced",),
+        where=THE_TRAJECTORY,
     ),
     Mutant(
         "requires_grad never set",
@@ -240,7 +315,8 @@ MUTANTS = (
         ((LEAF, "        images = images.detach()\n"),),
         (*SAMPLES, "state_restored"),
         NETWORK,
-        ("no-grad-context",),
+        follows=("no-grad-context",),
+        where=THE_SAMPLER,
     ),
     Mutant(
         "requires_grad set on a non-leaf",
@@ -249,6 +325,7 @@ MUTANTS = (
         ((LEAF, NON_LEAF),),
         SAMPLES,
         NETWORK,
+        where=THE_SAMPLER,
     ),
     Mutant(
         "mode left in eval",
@@ -257,6 +334,7 @@ MUTANTS = (
         ((MODE, "            pass\n"),),
         ("state_restored",),
         (*NETWORK, *SAMPLES),
+        where=THE_SAMPLER,
     ),
     Mutant(
         "the last result carries a graph",
@@ -268,6 +346,7 @@ MUTANTS = (
             (GRAD, GRAD.replace("images)", "images, create_graph=True)")),
         ),
         ("state_restored",),
+        where=("generate_samples", "train_step"),
     ),
     Mutant(
         "torch's Adam",
@@ -276,6 +355,7 @@ MUTANTS = (
         ((ADAM, "return torch.optim.Adam("),),
         ("training_state",),
         (*NETWORK, *SAMPLES, "validation"),
+        where=OPTIMIZER,
     ),
     Mutant(
         "torch's Adam with Keras's epsilon",
@@ -284,6 +364,7 @@ MUTANTS = (
         ((ADAM_CALL, "torch.optim.Adam(model.parameters(), eps=1e-7, "),),
         ("training_state",),
         (*NETWORK, *SAMPLES, "validation"),
+        where=OPTIMIZER,
     ),
     Mutant(
         "sign of the loss flipped",
@@ -292,6 +373,7 @@ MUTANTS = (
         (("fake_score - real_score", "real_score - fake_score"),),
         ("losses", "parameter_gradients"),
         (*NETWORK, *SAMPLES),
+        where=("contrastive divergence",),
     ),
     Mutant(
         "weight of the regulariser lost",
@@ -299,6 +381,7 @@ MUTANTS = (
         TRAINING,
         (("settings.alpha * squares", "squares"),),
         ("losses", "parameter_gradients"),
+        where=REGULARISER,
     ),
     Mutant(
         "square of the mean for mean of the squares",
@@ -306,6 +389,7 @@ MUTANTS = (
         TRAINING,
         ((SQUARES, "real_scores.mean().square() + fake_scores.mean().square()"),),
         ("losses", "parameter_gradients"),
+        where=REGULARISER,
     ),
     Mutant(
         "the published last batch mended",
@@ -313,6 +397,7 @@ MUTANTS = (
         TRAINING,
         (('if settings.score_split == "halves" else len(real)', "if False else len(real)"),),
         ("losses", "parameter_gradients"),
+        where=("the loss, real and fake scores",),
     ),
     Mutant(
         "real images without noise",
@@ -320,6 +405,30 @@ MUTANTS = (
         TRAINING,
         (("    real = real + torch.randn_like(real) * settings.noise\n", ""),),
         ("draw_log", "losses"),
+        where=REAL_IMAGES,
+    ),
+    Mutant(
+        "real images with twice the noise",
+        "noise-scale",
+        TRAINING,
+        (
+            (
+                "torch.randn_like(real) * settings.noise",
+                "2 * torch.randn_like(real) * settings.noise",
+            ),
+        ),
+        ("losses",),
+        (*NETWORK, *SAMPLES, "draw_log"),
+        where=REAL_IMAGES,
+    ),
+    Mutant(
+        "squares of the fake scores left out",
+        "loss-term",
+        TRAINING,
+        ((SQUARES, "real_scores.square().mean()"),),
+        ("losses", "parameter_gradients"),
+        (*NETWORK, *SAMPLES),
+        where=REGULARISER,
     ),
     Mutant(
         "validation through a training buffer",
@@ -328,6 +437,7 @@ MUTANTS = (
         (("uniform_images(len(real), settings), settings)", VALIDATION_BUFFER),),
         ("validation",),
         ("losses", "parameter_gradients", "training_state", "replay_buffer"),
+        where=("validate",),
     ),
     Mutant(
         "gradients of the last step kept",
@@ -335,6 +445,7 @@ MUTANTS = (
         TRAINING,
         (("    optimizer.zero_grad()\n", ""),),
         ("parameter_gradients",),
+        where=("train_step",),
     ),
     Mutant(
         "order of the buffer swapped",
@@ -343,6 +454,7 @@ MUTANTS = (
         (("torch.cat([new, old])", "torch.cat([old, new])"),),
         ("replay_buffer",),
         (*NETWORK, *SAMPLES, "validation"),
+        where=STARTS,
     ),
     Mutant(
         "buffer starting in [0, 1]",
@@ -351,6 +463,7 @@ MUTANTS = (
         ((BUFFER_START, "(uniform_images(settings.batch_size, settings) + 1) / 2"),),
         ("replay_buffer",),
         (*NETWORK, *SAMPLES, "validation"),
+        where=("replay buffer, its first images",),
     ),
     Mutant(
         "samples put at the buffer's end",
@@ -358,6 +471,7 @@ MUTANTS = (
         BUFFER,
         (("torch.cat([samples, self.images])", "torch.cat([self.images, samples])"),),
         ("replay_buffer",),
+        where=KEPT,
     ),
     Mutant(
         "oldest samples kept",
@@ -365,6 +479,16 @@ MUTANTS = (
         BUFFER,
         (("[: settings.buffer_size]", "[-settings.buffer_size :]"),),
         ("replay_buffer",),
+        where=KEPT,
+    ),
+    Mutant(
+        "half as many samples",
+        "batch-size",
+        BUFFER,
+        ((BATCH, BATCH.replace("self.settings", HALF_A_BATCH)),),
+        ("losses", "replay_buffer", "draw_log"),
+        (*NETWORK, *SAMPLES),
+        where=STARTS,
     ),
     Mutant(
         "kernels flipped",
@@ -372,6 +496,7 @@ MUTANTS = (
         MODEL,
         ((CONV, FLIPPED),),
         NETWORK,
+        where=CONVS,
     ),
     Mutant(
         "dense kernels reshaped, not transposed",
@@ -385,6 +510,7 @@ MUTANTS = (
             ),
         ),
         ("energies", "activations"),
+        where=("dense1",),
     ),
     Mutant(
         "a convolution without a bias",
@@ -397,6 +523,7 @@ MUTANTS = (
             ),
         ),
         NETWORK,
+        where=CONVS,
     ),
     Mutant(
         "a layer left out",
@@ -410,6 +537,7 @@ MUTANTS = (
             ),
         ),
         NETWORK,
+        where=("dense1",),
     ),
     Mutant(
         "the last stride left out",
@@ -423,6 +551,7 @@ MUTANTS = (
             ),
         ),
         NETWORK,
+        where=("conv4",),
     ),
     Mutant(
         "energy for score",
@@ -431,6 +560,7 @@ MUTANTS = (
         (('self.get_submodule("score")(x)', '-self.get_submodule("score")(x)'),),
         ("energies", "energy_gradients"),
         ("activations",),
+        where=("the score",),
     ),
     Mutant(
         "images that see their batch",
@@ -439,6 +569,7 @@ MUTANTS = (
         (("return scores\n", "return scores + 1e-3 * (scores - scores.mean())\n"),),
         ("batch_independence",),
         ("activations",),
+        where=("model",),
     ),
     Mutant(
         "a float32 literal",
@@ -451,6 +582,7 @@ MUTANTS = (
             ),
         ),
         NETWORK,
+        where=("model",),
     ),
     Mutant(
         "torch's initial weights",
@@ -459,6 +591,7 @@ MUTANTS = (
         (("nn.init.xavier_uniform_(parameter)", "nn.init.kaiming_uniform_(parameter, a=5**0.5)"),),
         ("initialisation",),
         (*NETWORK, *SAMPLES),
+        where=("model()",),
     ),
     Mutant(
         "the same noise at every step",
@@ -469,6 +602,7 @@ MUTANTS = (
             (NOISE, "            images = images + z * noise\n"),
         ),
         ("samples_free_running", "draw_log", "noise_distribution"),
+        where=THE_NOISE,
     ),
     Mutant(
         "noise drawn and thrown away",
@@ -476,6 +610,7 @@ MUTANTS = (
         SAMPLER,
         ((NOISE, "            torch.randn_like(images) * noise\n"),),
         (*SAMPLES, "noise_distribution"),
+        where=THE_NOISE,
     ),
     Mutant(
         "images clipped to [0, 1]",
@@ -483,6 +618,7 @@ MUTANTS = (
         SAMPLER,
         ((UPDATE_CLIP, UPDATE + "            images = images.clamp(0.0, 1.0)\n"),),
         SAMPLES,
+        where=LAST_CLIP,
     ),
     Mutant(
         "parameters left frozen",
@@ -496,6 +632,7 @@ MUTANTS = (
         ),
         ("state_restored",),
         (*NETWORK, *SAMPLES),
+        where=THE_SAMPLER,
     ),
     Mutant(
         "the gradient under no_grad",
@@ -504,6 +641,7 @@ MUTANTS = (
         (("    with torch.enable_grad():\n", "    with torch.no_grad():\n"),),
         SAMPLES,
         NETWORK,
+        where=THE_SAMPLER,
     ),
     Mutant(
         "grey levels in [0, 1]",
@@ -512,6 +650,7 @@ MUTANTS = (
         (("- 127.5) / 127.5", "- 0.0) / 255"),),
         ("preprocessing",),
         NETWORK,
+        where=("preprocess",),
     ),
     Mutant(
         "ten times the learning rate",
@@ -519,6 +658,16 @@ MUTANTS = (
         TRAINING,
         (("lr=settings.learning_rate", "lr=10 * settings.learning_rate"),),
         ("training_state",),
+        where=OPTIMIZER,
+    ),
+    Mutant(
+        "weights that decay",
+        "optimizer-hyperparameter",
+        TRAINING,
+        (("    optimizer.step()\n", DECAY + "    optimizer.step()\n"),),
+        ("training_state",),
+        (*NETWORK, *SAMPLES),
+        where=("optimizer, its weight decay",),
     ),
     Mutant(
         "another decay of the moments",
@@ -526,6 +675,7 @@ MUTANTS = (
         TRAINING,
         (("lr=settings.learning_rate", "lr=settings.learning_rate, betas=(0.5, 0.999)"),),
         ("training_state",),
+        where=("optimizer, its momentum",),
     ),
 )
 
@@ -538,3 +688,57 @@ EQUIVALENT = (
     ),
 )
 """Mutants that together are the reference's program again; asserted to be green."""
+
+LEFT_OUT = "a layer left out"
+ACTIVATION_CHANGES = ("swish to relu", "swish to gelu")
+RAISING = (
+    "requires_grad never set",
+    "requires_grad set on a non-leaf",
+    "the gradient under no_grad",
+)
+
+INTERACTIONS = (
+    Interaction(
+        ("no flatten permutation", LEFT_OUT),
+        "without the first dense layer, the feature map is flattened for the score",
+        gone=(("flatten-order", "dense1"),),
+        more=(("flatten-order", "score"),),
+    ),
+    *(
+        Interaction(
+            (change, LEFT_OUT),
+            "the activations before and after the layer that is missing belong to no segment",
+            gone=tuple(("activation", f"{layer}, its activation") for layer in LAYERS[-2:]),
+        )
+        for change in ACTIVATION_CHANGES
+    ),
+    *(
+        Interaction(
+            (padding, "the last stride left out"),
+            "SAME of a kernel of 3 without a stride is (1, 1), so that this padding is right",
+            gone=(("padding-same", "conv4"),),
+        )
+        for padding in ("padding 1 everywhere", "padding k // 2")
+    ),
+    Interaction(
+        ("activations cut off from the graph", LEFT_OUT),
+        "there are no segments to and from the layer that is missing",
+        gone=tuple(("gradient-not-tracked", where) for where in CUT_OFF[-2:]),
+    ),
+    Interaction(
+        (LEFT_OUT, "torch's initial weights"),
+        "fresh weights are compared by name, and a port that lacks one cannot be matched",
+        gone=(("initializer", "model()"),),
+    ),
+    *(
+        Interaction(
+            (raising, "validation through a training buffer"),
+            "a validation that samples raises as the sampler does, before it evaluates an image",
+            gone=(("validation-data", "validate"),),
+        )
+        for raising in RAISING
+    ),
+)
+"""What mutants show together and not alone, and why that is right; asserted like the rest."""
+
+MUTANTS = interacting(MUTANTS, INTERACTIONS)

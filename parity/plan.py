@@ -197,6 +197,8 @@ def _fixed_trainings(session: Session) -> list[Recipe]:
     for number, (settings, n_real, steps) in enumerate(specs.entry(session.pair.fixed_trainings)()):
         facts = session.facts(settings)
         fits = (facts.shapes, facts.image_shape) == (published.shapes, published.image_shape)
+        if not (fits or session.draws_architectures):
+            continue  # a port with one network of its own has no other to train
         trained = next(iter(session.pair.weights), None) if fits else None
         recipes.append(
             Recipe(

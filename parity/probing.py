@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +23,7 @@ def probing(runner: SideRunner, case: Case) -> Trace:
         ``last`` (steps, B, H, W, C): what separate calls of 1, 2, ... steps return; ``samples``,
         the trajectory, if the sampler can return every step; ``quiet`` (steps, B, H, W, C), as
         ``last``, on the probe of small gradients. Notes: ``raised``, an exception's
-        words or None, its ``traceback``, and ``evaluations`` of the energy in the last call.
+        words or None, and ``evaluations`` of the energy in the last call.
     """
     assert case.sampler is not None
     evaluations: list[dict[str, bool]] = []
@@ -53,7 +52,6 @@ def probing(runner: SideRunner, case: Case) -> Trace:
                     )
         except Exception as error:
             notes["raised"] = f"{type(error).__name__}: {error}"
-            notes["traceback"] = traceback.format_exc()
     return Trace({"float64": arrays}, draws=draws, notes=notes)
 
 
@@ -62,9 +60,10 @@ def probing_training(runner: SideRunner, case: Case) -> Trace:
 
     Returns:
         What ``training`` answers, and ``evaluated/<stage>/<n>`` (B, H, W, C), the images of each
-        evaluation, ``tracked/<stage>``, 1 if those of the last one required gradients, and
+        evaluation, ``tracked/<stage>/<n>``, 1 if they required gradients,
+        ``tracked/<stage>``, the same of the last one, and
         ``buffer/<step>``, the replay buffer before each step and at the end.
-        Notes: ``raised``, an exception's words or None, and its ``traceback``.
+        Notes: ``raised``, an exception's words or None.
     """
     arrays: dict[str, np.ndarray] = {}
     evaluated: list[Evaluation] = []
@@ -74,6 +73,7 @@ def probing_training(runner: SideRunner, case: Case) -> Trace:
         nonlocal stage
         for number, (images, tracked) in enumerate(evaluated):
             arrays[f"evaluated/{stage}/{number}"] = images
+            arrays[f"tracked/{stage}/{number}"] = np.array(float(tracked))
             arrays[f"tracked/{stage}"] = np.array(float(tracked))
         evaluated.clear()
         stage = begins
@@ -97,5 +97,4 @@ def probing_training(runner: SideRunner, case: Case) -> Trace:
             draws = tuple(randomness.log)
         except Exception as error:
             notes["raised"] = f"{type(error).__name__}: {error}"
-            notes["traceback"] = traceback.format_exc()
     return Trace({"float64": arrays}, draws=draws, notes=notes)

@@ -174,3 +174,20 @@ def compared(log: Sequence[Draw]) -> list[Draw]:
         else:
             merged.append(dataclasses.replace(draw, scalar=False))
     return merged
+
+
+def stretches(log: Sequence[Draw]) -> list[Draw]:
+    """The log with each position as the number of the stretch it lies in.
+
+    A stretch lies between evaluations of the network that have something drawn between them: how
+    many evaluations follow one another without a draw is no question of randomness, so that one
+    pass over real and fake images is the same as one for each. Nothing is drawn in stretch 0 if the
+    first draw comes after an evaluation.
+    """
+    found: list[Draw] = []
+    stretch, before = 0, 0
+    for draw in log:
+        stretch += draw.position > before
+        before = draw.position
+        found.append(dataclasses.replace(draw, position=stretch))
+    return found

@@ -297,7 +297,8 @@ class Session:
         case = arguments.pop("case", None)
         data = case.to_bytes() if isinstance(case, Case) else case
         failure = self._send_port(method, data, arguments)
-        return failure or self._receive_port(lambda value: value)
+        # Which line does what is no behaviour: it moves with every line above it.
+        return failure or self._receive_port(lambda value: value, noted=method != "places")
 
     def _send_port(
         self, method: str, case: bytes | None, options: dict[str, Any]
@@ -317,17 +318,17 @@ class Session:
                 return error
         return None
 
-    def _receive_port(self, read: Callable[[Any], Any]) -> Any:
+    def _receive_port(self, read: Callable[[Any], Any], noted: bool = True) -> Any:
         assert self.port is not None
         try:
             answer = self.port.receive()
         except PortFailed as error:
-            self._note(str(error))
             if error.hung:
                 self._hung[self._method] = error
-            return error
-        self._note(answer)
-        return read(answer)
+            answer = error
+        if noted:
+            self._note(str(answer) if isinstance(answer, PortFailed) else answer)
+        return answer if isinstance(answer, PortFailed) else read(answer)
 
     def _given_up(self, method: str) -> PortFailed | None:
         """Why a port that hung is not asked this again, or, having hung twice, anything."""

@@ -70,15 +70,14 @@ class Trainer(abc.ABC):
         gradients: Arrays = {}
         with self.recording(gradients):
             losses = self.call(self.runner.side.train_step, *arguments)
-        found = scalars("losses", losses)
+        found = scalars("losses", losses, real.dtype)
         found |= {f"parameter_gradients/{name}": array for name, array in gradients.items()}
         return found
 
     def validate(self, real: np.ndarray) -> Arrays:
         """``validation/<name>`` ()."""
-        return scalars(
-            "validation", self.call(self.runner.side.validate, self.model, self.tensor(real))
-        )
+        found = self.call(self.runner.side.validate, self.model, self.tensor(real))
+        return scalars("validation", found, real.dtype)
 
     def read_buffer(self) -> Arrays:
         """``replay_buffer`` (N, H, W, C), canonical; nothing if there is no buffer."""
@@ -213,8 +212,14 @@ def run_steps(
     return found, randomness
 
 
-def scalars(kind: str, named: Any) -> Arrays:
+def scalars(kind: str, named: Any, dtype: np.dtype[Any]) -> Arrays:
     """A returned dict of scalars as arrays ``<kind>/<name>``.
+
+    A number that is no tensor, as ``.item()`` gives it, has no precision of its own and is taken in
+    that of the run; but for NumPy's that have less.
+
+    Args:
+        dtype: of the run. A tensor keeps its own, right or wrong.
 
     Raises:
         TypeError: it is no dict, or holds something that is no scalar; names it.
@@ -228,6 +233,10 @@ def scalars(kind: str, named: Any) -> Arrays:
         array = as_array(value)
         if array.size != 1:
             raise TypeError(f"{kind} {name!r} has shape {array.shape}, expected a scalar")
+        plain = isinstance(value, int | float | np.generic | np.ndarray)
+        narrower = isinstance(value, np.floating | np.ndarray) and array.itemsize < dtype.itemsize
+        if plain and not narrower:
+            array = array.astype(dtype)
         found[f"{kind}/{name}"] = array.reshape(())
     return found
 

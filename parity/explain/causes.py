@@ -52,12 +52,18 @@ class Cause:
     def title(self) -> str:
         return CATALOGUE[self.id].title
 
+    @property
+    def source(self) -> str:
+        """The thread or page that describes the fault."""
+        return CATALOGUE[self.id].source
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "id": self.id,
             "where": self.where,
             "place": self.place or None,
             "fix": self.fix,
+            "source": self.source,
             "residual_before": self.residual_before,
             "residual_after": self.residual_after,
             "evidence": self.evidence,

@@ -363,14 +363,15 @@ def _backward(
     Args:
         order: the layers' names.
         wrong: layers, or "energies", whose own values are not the reference's; what comes back
-            through the segments before them differs for that reason.
+            through the segments before them differs for that reason, but never not at all.
     """
     causes: list[Cause] = []
     unexplained: list[Unexplained] = []
     for start, end in itertools.pairwise(["images", *order, "energies"]):
         name = f"cotangents/{start}"
         expected, ours = backward.arrays["float64"].get(name), gradients.array("float64", name)
-        if end in wrong or expected is None:
+        there = {start, end} <= {*gradients.notes.get("leaves", ()), "energies"}
+        if expected is None or (end in wrong and (ours is not None or not there)):
             continue
         bound = FLOAT64_FLOORS * float(np.max(backward.floors["float64"][name]))
         where = f"from {'the images' if start == 'images' else start} to {end}"
@@ -378,7 +379,8 @@ def _backward(
         if not np.abs(expected).max() > bound:
             continue
         if ours is None or not np.any(ours):
-            evidence = f"{end} has the reference's values, and no gradient comes back through it"
+            whose = "other values" if end in wrong else "the reference's values"
+            evidence = f"{end} has {whose}, and no gradient comes back through it"
             fix = f"no .detach(), .data, .item() or torch.no_grad() {where}"
             cause = Cause("gradient-not-tracked", where, 1.0, 0.0, evidence, fix, part=part)
             causes.append(cause)

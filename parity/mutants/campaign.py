@@ -15,7 +15,7 @@ import multiprocessing.util
 import os
 import random
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,12 @@ class Campaign:
 
     @property
     def masked(self) -> list[Judged]:
-        """Those of whose faults some cannot show."""
+        """Those of whose faults some show to the probes alone, and are to be named all the same."""
+        return [j for j in self.judged if j.masked]
+
+    @property
+    def invisible(self) -> list[Judged]:
+        """Those of whose faults some show neither to a check nor to a probe."""
         return [j for j in self.judged if j.visible and j.visible != j.mutants]
 
     @property
@@ -84,9 +89,19 @@ class Campaign:
 
     def named_share(self, size: int) -> float:
         """Which part of the faults that can show in combinations of ``size`` is named."""
-        judged = self.of_size(size)
-        faults = sum(len(set(j.faults)) for j in judged)
-        return 1.0 - sum(len(j.missed) for j in judged) / faults if faults else 1.0
+        return _share([(j.unnamed, j.visible) for j in self.of_size(size)])
+
+    @property
+    def masked_share(self) -> float:
+        """Which part of the faults that show to the probes alone is named."""
+        return _share([(set(j.unnamed) & set(j.masked), j.masked) for j in self.masked])
+
+
+def _share(parts: Iterable[tuple[Collection[str], Collection[str]]]) -> float:
+    """Of (what is wrong, of how many): the part that is right, 1 of nothing."""
+    counted = [(len(wrong), len(whole)) for wrong, whole in parts]
+    total = sum(whole for _, whole in counted)
+    return 1.0 - sum(wrong for wrong, _ in counted) / total if total else 1.0
 
 
 def mutants_of(pair: str) -> tuple[tuple[Mutant, ...], tuple[frozenset[str], ...]]:
@@ -195,12 +210,13 @@ def masks_of(
     names = names_of(combination)
     for undone in equivalent:
         if undone <= set(names):
-            yield tuple(m for m in combination if m.name not in undone), None
+            yield Mask(tuple(m for m in combination if m.name not in undone))
     for size in range(1, len(combination)):
         for smaller in itertools.combinations(names, size):
             if smaller in found:
                 judged = found[smaller]
-                yield tuple(by_name[name] for name in judged.visible), judged.answers
+                visible = tuple(by_name[name] for name in judged.visible)
+                yield Mask(visible, judged.answers, judged.all_answers)
 
 
 def record(

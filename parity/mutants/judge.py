@@ -21,8 +21,25 @@ from parity.session import Session
 LEAN = Profile("mutants", 2, 4, 1, 1, 4, 1, 1, 0, 1, published_steps=6)
 """Few cases: a fault that needs luck to be seen is not seen by a gate either."""
 
-Mask = tuple[tuple[Mutant, ...], str | None]
-"""A smaller combination, and the digest of its answers; None if it is the same program anyway."""
+Named = tuple[str, str]
+"""A fault's id and where it is; of a reading that is only given besides, the place is ANYWHERE."""
+
+ANYWHERE = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mask:
+    """A smaller combination, which may be all that shows of a larger one.
+
+    Attributes:
+        visible: its mutants whose faults show.
+        answers, all_answers: digests of what it answered to the checks, and to explanation besides;
+            None if the others of the larger combination are the same program anyway.
+    """
+
+    visible: tuple[Mutant, ...]
+    answers: str | None = None
+    all_answers: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,14 +49,19 @@ class Judged:
     Attributes:
         mutants: their names.
         faults: their ids, one for each mutant.
-        visible: names of those whose faults can show in any answer; the others are masked by them.
-            None of them, if together they are the reference's program.
+        visible: names of those whose faults can show in any answer; the others are masked by them
+            from checks and probes alike. None of them, if together they are the reference's
+            program.
+        masked: names of those whose faults show to the probes alone: to the checks the port answers
+            as without them.
         red: checks that were not green.
-        found: ids that were named.
+        found: "id at where" of each cause that was named.
         unexplained: what was said to have no cause.
-        missed: faults that had to be named and were not.
-        wrong: ids that were named and are not there.
+        missed: "id at where" that had to be named and was not.
+        wrong: "id at where" that was named and is not there, or was left unexplained.
+        unnamed: names of those whose faults were missed, at one of their places or at all.
         answers: digest of all that the port answered to the checks.
+        all_answers: the same, and of all that it answered to explanation.
         seconds: that it took.
     """
 
@@ -48,11 +70,14 @@ class Judged:
     visible: tuple[str, ...]
     red: tuple[str, ...]
     found: tuple[str, ...]
-    unexplained: tuple[str, ...]
-    missed: tuple[str, ...]
-    wrong: tuple[str, ...]
-    answers: str
-    seconds: float
+    unexplained: tuple[str, ...] = ()
+    missed: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
+    masked: tuple[str, ...] = ()
+    unnamed: tuple[str, ...] = ()
+    answers: str = ""
+    all_answers: str = ""
+    seconds: float = 0.0
 
     @property
     def caught(self) -> bool:
@@ -70,6 +95,7 @@ class Judged:
             "caught": self.caught,
             "named": self.named,
             "visible": list(self.visible),
+            "masked": list(self.masked),
             "red": list(self.red),
             "found": list(self.found),
             "missed": list(self.missed),
@@ -85,7 +111,10 @@ class Judged:
 
 
 def judge(
-    session: Session, mutants: Sequence[Mutant], folder: Path, masks: Sequence[Mask] = ()
+    session: Session,
+    mutants: Sequence[Mutant],
+    folder: Path,
+    masks: Sequence[Mask] = (),
 ) -> Judged:
     """Check and explain the session's port with the mutants in it.
 
@@ -103,51 +132,102 @@ def judge(
         with session.with_overlay(overlay):
             plan = draw(session, LEAN, 0)
             checks = run_checks(session, plan)
-            answers = hashlib.sha256("".join(session.port_answers).encode()).hexdigest()
+            answers = _digest(session.port_answers)
             explanation = explain(session, checks, plan)
+            all_answers = _digest(session.port_answers)
     finally:
         session.port_answers = None
-    alike = [mask for mask, digest in masks if digest in (None, answers)] or [tuple(mutants)]
-    # Several may answer as this port does, and no check can tell which of them it is.
-    visible = min(alike, key=lambda mask: len(compare(mask, mutants, explanation)[0]))
+    alike = [mask for mask in masks if mask.answers in (None, answers)]
+    hidden = [mask.visible for mask in alike if mask.all_answers in (None, all_answers)]
+    # Several may answer as this port does, and nothing can tell which of them it is.
+    visible = min(
+        hidden or [tuple(mutants)],
+        key=lambda some: len(compare(some, mutants, explanation)[0]),
+    )
     missed, wrong = compare(visible, mutants, explanation)
+    to_checks = max((mask.visible for mask in alike), key=len, default=tuple(mutants))
+    masked = tuple(m for m in visible if m not in to_checks)
     return Judged(
         mutants=names_of(mutants),
         faults=tuple(mutant.fault for mutant in mutants),
         visible=names_of(visible),
         red=tuple(check.name for check in checks if not check.verdict.green),
-        found=tuple(dict.fromkeys(cause.id for cause in explanation.causes)),
+        found=tuple(dict.fromkeys(in_words((c.id, c.where)) for c in explanation.causes)),
         unexplained=tuple(f"{u.where}: {u.evidence}" for u in explanation.unexplained),
-        missed=missed,
-        wrong=wrong,
+        missed=tuple(in_words(named) for named in missed),
+        wrong=tuple(in_words(named) for named in wrong),
+        masked=names_of(masked),
+        unnamed=tuple(m.name for m in visible if m.named & set(missed)),
         answers=answers,
+        all_answers=all_answers,
         seconds=time.perf_counter() - start,
     )
+
+
+def _digest(answers: Sequence[str]) -> str:
+    return hashlib.sha256("".join(answers).encode()).hexdigest()
 
 
 def names_of(mutants: Sequence[Mutant]) -> tuple[str, ...]:
     return tuple(mutant.name for mutant in mutants)
 
 
+def in_words(named: Named) -> str:
+    return f"{named[0]} at {named[1]}"
+
+
+UNEXPLAINED = "unexplained"
+
+
 def compare(
-    visible: Sequence[Mutant], mutants: Sequence[Mutant], explanation: Explanation
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(faults that are visible and not named, ids that are named and are not there).
+    visible: Sequence[Mutant],
+    mutants: Sequence[Mutant],
+    explanation: Explanation,
+) -> tuple[tuple[Named, ...], tuple[Named, ...]]:
+    """(faults that are visible and not named, what is named or left unexplained and is not there).
 
     Where rules that behave alike give several readings, the one nearest to the mutants counts.
     """
-    expected = {mutant.fault for mutant in visible}
-    allowed = {id_ for mutant in mutants for id_ in (mutant.fault, *mutant.follows)}
-    best = min(readings(explanation), key=lambda ids: (len(expected - ids), len(ids - allowed)))
-    return tuple(sorted(expected - best)), tuple(sorted(best - allowed))
+    names = set(names_of(mutants))
+    together = [i for mutant in mutants for i in mutant.interactions if set(i.mutants) <= names]
+    allowed = {named for mutant in mutants for named in mutant.named}
+    allowed |= {(id_, ANYWHERE) for mutant in mutants for id_ in mutant.follows}
+    allowed |= {named for each in together for named in each.more}
+    expected = {named for mutant in visible for named in mutant.named}
+    expected -= {named for each in together for named in each.gone}
+    may = {where for mutant in mutants for where, _ in mutant.unexplained}
+    may |= {where for each in together for where in each.unexplained}
+    left = {(UNEXPLAINED, u.where) for u in explanation.unexplained if u.where not in may}
+
+    def compared(named: Set[Named]) -> tuple[set[Named], set[Named]]:
+        missed = {e for e in expected if not _among(e, named)}
+        return missed, {n for n in named if not _among(n, allowed)} | left
+
+    best = min((compared(named) for named in readings(explanation)), key=_counted)
+    return tuple(sorted(best[0])), tuple(sorted(best[1]))
 
 
-def readings(explanation: Explanation) -> list[Set[str]]:
-    """The sets of ids that an explanation may be read as, the one it prefers first."""
-    plain = {cause.id for cause in explanation.causes if not cause.reading_ids}
-    groups: dict[tuple[Any, ...], set[str]] = {}
+def _counted(compared: tuple[set[Named], set[Named]]) -> tuple[int, int]:
+    return len(compared[0]), len(compared[1])
+
+
+def _among(one: Named, some: Set[Named]) -> bool:
+    """Whether a fault at a place is among some, of which either may be anywhere."""
+    id_, where = one
+    if where == ANYWHERE:
+        return any(id_ == other for other, _ in some)
+    return (id_, where) in some or (id_, ANYWHERE) in some
+
+
+def readings(explanation: Explanation) -> list[Set[Named]]:
+    """The faults that an explanation may be read as, the reading it prefers first."""
+    plain = {(cause.id, cause.where) for cause in explanation.causes if not cause.reading_ids}
+    groups: dict[tuple[Any, ...], set[Named]] = {}
     for cause in explanation.causes:
         if cause.reading_ids:
-            groups.setdefault(cause.reading_ids, set()).add(cause.id)
-    choices = [[frozenset(ids), *map(frozenset, others)] for others, ids in groups.items()]
+            groups.setdefault(cause.reading_ids, set()).add((cause.id, cause.where))
+    choices = [
+        [frozenset(named), *(frozenset((id_, ANYWHERE) for id_ in ids) for ids in others)]
+        for others, named in groups.items()
+    ]
     return [plain.union(*chosen) for chosen in itertools.product(*choices)]

@@ -23,7 +23,10 @@ class Mutant:
         replacements: (text of the file, which is there once; text to put there).
         red: checks that must not be green.
         green: checks that must stay green, for the fault is not theirs.
+        where: every place that the fault must be named at, as a cause's ``where``.
         follows: ids that may be named besides, for they are true of this port too.
+        unexplained: places that may be left unexplained, each with the reason why.
+        interactions: what it shows together with others and not alone.
     """
 
     name: str
@@ -32,13 +35,59 @@ class Mutant:
     replacements: tuple[tuple[str, str], ...]
     red: tuple[str, ...]
     green: tuple[str, ...] = ()
+    where: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
+    unexplained: tuple[tuple[str, str], ...] = ()
+    interactions: tuple[Interaction, ...] = ()
 
     def __post_init__(self) -> None:
         if self.fault not in CATALOGUE:
             raise BadCall(f"mutant {self.name!r}: fault {self.fault!r} is not in the catalogue")
         if len(Path(self.file).parts) < 2:
             raise BadCall(f"mutant {self.name!r}: {self.file} must be 'package/module.py'")
+        if not self.where:
+            raise BadCall(f"mutant {self.name!r}: say where its fault must be named, where=(...)")
+
+    @property
+    def named(self) -> frozenset[tuple[str, str]]:
+        """The fault at each place that it must be named at."""
+        return frozenset((self.fault, place) for place in self.where)
+
+
+@dataclasses.dataclass(frozen=True)
+class Interaction:
+    """What mutants show together and not alone, and why that is right.
+
+    Attributes:
+        mutants: names; it holds for every combination that has all of them.
+        why: one sentence.
+        gone: (id, where) of theirs that need not be named.
+        more: (id, where) that may be named besides; an empty ``where`` is any.
+        unexplained: places that may be left unexplained.
+    """
+
+    mutants: tuple[str, ...]
+    why: str
+    gone: tuple[tuple[str, str], ...] = ()
+    more: tuple[tuple[str, str], ...] = ()
+    unexplained: tuple[str, ...] = ()
+
+
+def interacting(
+    mutants: Sequence[Mutant], interactions: Sequence[Interaction]
+) -> tuple[Mutant, ...]:
+    """The mutants, each with the interactions that it has a part in.
+
+    Raises:
+        BadCall: an interaction is of a name that is no mutant's.
+    """
+    names = {mutant.name for mutant in mutants}
+    if unknown := sorted({name for each in interactions for name in each.mutants} - names):
+        raise BadCall(f"interactions of {unknown}, which are no mutants")
+    return tuple(
+        dataclasses.replace(m, interactions=tuple(i for i in interactions if m.name in i.mutants))
+        for m in mutants
+    )
 
 
 class Conflict(Exception):

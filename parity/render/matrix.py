@@ -56,8 +56,14 @@ def counts(campaign: Campaign) -> Iterator[str]:
         )
     if campaign.masked:
         yield (
-            f"{len(campaign.masked)} combinations answer every check as a smaller one does, so "
-            "that only the faults of the smaller one were to be named"
+            f"{len(campaign.masked)} combinations answer every check as a smaller one does, and "
+            f"only the probes of explanation show the rest: {campaign.masked_share:.1%} of these "
+            "faults named"
+        )
+    if campaign.invisible:
+        yield (
+            f"{len(campaign.invisible)} combinations answer every check and every probe as a "
+            "smaller one does, so that only the faults of the smaller one could be named"
         )
     if campaign.conflicts:
         yield f"{len(campaign.conflicts)} combinations edit the same text: no port can have both"
@@ -78,7 +84,7 @@ def _wrong(judged: Judged) -> str:
     if judged.missed:
         parts.append(f"not named: {', '.join(judged.missed)}")
     if judged.wrong:
-        parts.append(f"wrongly named: {', '.join(judged.wrong)}")
+        parts.append(f"wrongly named or left: {', '.join(judged.wrong)}")
     return "; ".join(parts)
 
 
@@ -100,20 +106,46 @@ def to_markdown(campaign: Campaign, pair: str) -> str:
     ]
     for judged in campaign.of_size(1):
         marks = ["x" if check in judged.red else "" for check in CHECKS]
-        named = ", ".join(f"`{id_}`" for id_ in judged.found)
-        lines.append(f"| {judged.mutants[0]} | {named} | {' | '.join(marks)} |")
-    if campaign.masked:
+        lines.append(f"| {judged.mutants[0]} | {_named(judged)} | {' | '.join(marks)} |")
+    pairs = [judged for judged in campaign.masked if len(judged.mutants) == 2]
+    if pairs:
         lines += [
             "",
-            "## Masked",
+            "## Masked from the checks",
             "",
-            "Combinations of which only the faults on the right show.",
+            "Pairs that answer every check as one of them does alone. The probes of explanation "
+            "show the other too, and it has to be named.",
             "",
+            "| pair | shows to the probes alone | named |",
+            "|---|---|:-:|",
         ]
-        lines += ["| combination | what shows |", "|---|---|"]
         lines += [
-            f"| {' + '.join(judged.mutants)} | {' + '.join(judged.visible)} |"
-            for judged in campaign.masked
-            if len(judged.mutants) == 2
+            f"| {' + '.join(judged.mutants)} | {' + '.join(judged.masked)} | "
+            f"{'' if set(judged.masked) & set(judged.unnamed) else 'x'} |"
+            for judged in pairs
+        ]
+    pairs = [judged for judged in campaign.invisible if len(judged.mutants) == 2]
+    if pairs:
+        lines += [
+            "",
+            "## Invisible",
+            "",
+            "Pairs that answer every check and every probe as the fault on the right does alone: "
+            "noise that is thrown away has no scale, and a sampler that raises no step.",
+            "",
+            "| pair | what shows |",
+            "|---|---|",
+        ]
+        lines += [
+            f"| {' + '.join(judged.mutants)} | {' + '.join(judged.visible)} |" for judged in pairs
         ]
     return "\n".join(lines) + "\n"
+
+
+def _named(judged: Judged) -> str:
+    """Each id that was named, and where."""
+    places: dict[str, list[str]] = {}
+    for found in judged.found:
+        id_, _, where = found.partition(" at ")
+        places.setdefault(id_, []).append(where)
+    return "; ".join(f"`{id_}` at {', '.join(where)}" for id_, where in places.items())

@@ -117,6 +117,7 @@ def cause_lines(cause: Cause) -> list[str]:
         lines.append(f"evidence: {cause.evidence}")
     if cause.reading:
         lines.append(f"or, which behaves alike here: {cause.reading}")
+    lines.append(f"source: {cause.source}")
     return lines
 
 

@@ -96,7 +96,7 @@ def segment_gradients(runner: TorchRunner, case: Case, given: Arrays) -> Trace:
 
     Returns:
         ``cotangents/images`` and ``cotangents/<layer>``; without those that nothing comes back to.
-        Notes: as :func:`segments`.
+        Notes: as :func:`segments`, and ``leaves``, what was looked for.
     """
     notes: dict[str, Any] = {}
     arrays: Arrays = {}
@@ -107,10 +107,14 @@ def segment_gradients(runner: TorchRunner, case: Case, given: Arrays) -> Trace:
         )
         notes["raised"] = _in_words(error)
         leaves = {"images": images, **cut.leaves}
+        notes["leaves"] = list(leaves)
         parts = [
-            (output * cotangents[layer]).sum()
+            # An output of another shape shows by anything whether it is tracked.
+            (
+                output * cotangents[layer] if output.shape == cotangents[layer].shape else output
+            ).sum()
             for layer, output in cut.outputs.items()
-            if output.shape == cotangents[layer].shape and output.requires_grad
+            if output.requires_grad
         ]
         if scores is not None and scores.requires_grad:
             parts.append(scores.sum() * runner.side.energy_sign)

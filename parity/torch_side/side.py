@@ -65,7 +65,10 @@ class TorchRunner(SideRunner):
     def load(self, model: nn.Module, case: Case, weights: Mapping[str, np.ndarray]) -> None:
         if model not in self._matches:
             shapes = [Weight(name, array.shape) for name, array in weights.items()]
-            self._matches[model] = match(shapes, parameters(model), self.torch_side.weights)
+            # A declaration is of the port's own network, and a probe is none.
+            probe = isinstance(model, TrainingProbeModel)
+            declared = None if probe else self.torch_side.weights
+            self._matches[model] = match(shapes, parameters(model), declared)
         load_canonical(model, self._matches[model], weights, self.channels_first(case))
 
     def matches(self, model: nn.Module) -> list[Match]:

@@ -236,6 +236,7 @@ def test_what_a_cause_says_and_in_which_order() -> None:
         "undone, the residual falls from 0.78 to 1.4e-16",
         "evidence: it was seen",
         "or, which behaves alike here: step / B",
+        "source: the notes this project comes from",
     ]
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 def make(folder: Path, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
     """Run make there, as from a shell: without what a surrounding make hands down."""
-    handed_down = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PROFILE", "PYTHON"}
+    handed_down = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PROFILE", "PYTHON", "DEPTH"}
     environment = {name: value for name, value in os.environ.items() if name not in handed_down}
     ran = subprocess.run(
         ["make", *arguments],
