@@ -178,11 +178,11 @@ def _approached(
         for bias in _biases(layer):
             wrong = np.abs(on_grid + bias * look.bias - look.target).max(axis=2)  # (grid, S)
             best = wrong.min(axis=0)
-            for index in np.argsort(best)[:4]:
+            for index in np.argsort(best)[:3]:
                 near.append((best[index], int(index), bias, int(wrong[:, index].argmin())))
-        for _, index, bias, start in sorted(near)[:5]:
+        for _, index, bias, start in sorted(near)[:3]:
             rule = dataclasses.replace(look.rules[index][0], bias=bias)
-            number = _newton(name, family.grid[start], rule, layer, values, ours)
+            number = _newton(name, family.grid[start], rule, layer, values[:1], ours[:1])
             if number is not None:
                 for each in look.rules[index]:
                     each = dataclasses.replace(each, bias=bias)
@@ -194,8 +194,8 @@ def _newton(
 ) -> float | None:
     """The number with which the rule makes ``ours``, by Gauss and Newton; None if it gets lost."""
     of = FAMILIES[name].of
-    last = np.inf
-    for _ in range(12):
+    first = last = np.inf
+    for count in range(12):
         step = 1e-5 * number
         three = [
             applied(rule, layer, of(values, n)) for n in (number - step, number, number + step)
@@ -205,10 +205,11 @@ def _newton(
         low, mid, high = (np.asarray(y) for y in three)
         slope, rest = (high - low) / (2 * step), ours - mid
         size, wrong = float(np.vdot(slope, slope)), float(np.abs(rest).max())
-        if size == 0 or not wrong < 4 * last:
-            return None
-        if wrong >= last and wrong < 1e-10 * (1 + float(np.abs(ours).max())):
+        if wrong <= 1e-13 * (1 + float(np.abs(ours).max())):
             return number
+        first = wrong if count == 0 else first
+        if size == 0 or not wrong < 4 * last or (count == 3 and wrong > 0.01 * first):
+            return None
         last = min(last, wrong)
         moved = number + float(np.vdot(slope, rest)) / size
         number = min(max(moved, number / 3), number * 3)
