@@ -1,14 +1,17 @@
 """Which of the port's parameters is which of the reference's.
 
-Matched by declaration, else in order when every shape fits, else where shapes leave no choice.
+Matched by declaration, else by the layers' names, else where shapes and owners leave no choice,
+else in order of registration, else in the order in which the port uses them. Where two of these
+orders contradict each other, or none decides, it is asked for and not guessed.
 Nothing is ever transposed or skipped because a shape happens to fit some other way round.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
+from parity import assignment
 from parity.errors import BadCall, PortFailed
 from parity.layouts import shape_in_torch
 
@@ -38,6 +41,11 @@ class Parameter:
     shape: tuple[int, ...]
     kind: str | None
 
+    @property
+    def owner(self) -> str:
+        """The module that holds it: "features.0" for "features.0.weight"."""
+        return self.name.rpartition(".")[0]
+
 
 @dataclasses.dataclass(frozen=True)
 class Match:
@@ -52,15 +60,24 @@ class CannotMatch(PortFailed):
     """Weights and parameters do not correspond; the message lists them."""
 
 
+Used = Callable[[], Sequence[str] | None]
+"""Parameters in the order in which one evaluation of the port first uses them, if it can tell."""
+
+
 def match(
     weights: Sequence[Weight],
     parameters: Sequence[Parameter],
     declared: Mapping[str, str] | None = None,
+    used: Used | None = None,
 ) -> list[Match]:
     """Pair every weight with one parameter.
 
+    Args:
+        used: asked only where shapes, owners and names leave a choice.
+
     Raises:
-        CannotMatch: with the names and shapes that are missing, extra, or of another shape.
+        CannotMatch: with the names and shapes that are missing, extra, or of another shape, or with
+            the candidates where several assignments are possible.
     """
     declared = dict(declared or {})
     _check_declared(weights, parameters, declared)
@@ -69,7 +86,7 @@ def match(
     taken = set(declared.values())
     open_weights = [weight for weight in weights if weight.name not in taken]
     open_parameters = [p for p in parameters if p.name not in declared]
-    found |= _in_order(open_weights, open_parameters) or _by_shape(open_weights, open_parameters)
+    found |= _assigned(open_weights, open_parameters, used)
     matches = []
     for parameter in parameters:
         kind = _kind(found[parameter.name], parameter)
@@ -83,6 +100,112 @@ def match(
     return matches
 
 
+def _assigned(
+    weights: Sequence[Weight], parameters: Sequence[Parameter], used: Used | None
+) -> dict[str, Weight]:
+    """Parameter -> the weight that it holds."""
+    registered = _in_order(weights, parameters)
+    fits = _fits(weights, parameters)
+    some = assignment.perfect(fits) if len(weights) == len(parameters) else None
+    if some is None:
+        if registered is None:
+            raise CannotMatch(_difference(weights, parameters))
+        return registered
+    if (named := _by_name(weights, parameters)) is not None:
+        return named
+
+    def told(indices: Mapping[int, int]) -> dict[str, Weight]:
+        return {parameters[other].name: weights[item] for item, other in indices.items()}
+
+    choices = assignment.possible(fits)
+    if all(len(each) == 1 for each in choices):
+        return told(some)
+    order = None if used is None else used()
+    if order is None and registered is not None:
+        return registered
+    numbers = {parameter.name: number for number, parameter in enumerate(parameters)}
+    ranked = [numbers[name] for name in order or () if name in numbers]
+    by_use = assignment.in_order(fits, ranked)
+    if by_use is None and registered is not None:
+        return registered
+    if by_use is None or registered not in (None, told(by_use)):
+        raise CannotMatch(_question(weights, parameters, choices))
+    return told(by_use)
+
+
+def _by_name(
+    weights: Sequence[Weight], parameters: Sequence[Parameter]
+) -> dict[str, Weight] | None:
+    """If every layer's name is that of one owner in the port, and their weights fit in order."""
+    owners: dict[str, list[Parameter]] = {}
+    for parameter in parameters:
+        owners.setdefault(parameter.owner.rpartition(".")[2], []).append(parameter)
+    layers: dict[str, list[Weight]] = {}
+    for weight in weights:
+        layers.setdefault(weight.layer.rpartition("/")[2], []).append(weight)
+    if owners.keys() != layers.keys():
+        return None
+    parts = [_in_order(layers[name], owners[name]) for name in layers]
+    if None in parts:
+        return None
+    return {name: weight for part in parts if part is not None for name, weight in part.items()}
+
+
+def _fits(weights: Sequence[Weight], parameters: Sequence[Parameter]) -> list[set[int]]:
+    """For each weight the parameters that may hold it, by shape and by what their owner holds.
+
+    A bias belongs to the layer of its kernel, if one module owns the two.
+    """
+    kernels = _kernels(parameters)
+    by_layer: dict[str, list[Weight]] = {}
+    for weight in weights:
+        by_layer.setdefault(weight.layer, []).append(weight)
+
+    def together(weight: Weight, parameter: Parameter) -> bool:
+        kernel = kernels.get(parameter.owner)
+        if kernel in (None, parameter) or not any(_kind(w, kernel) for w in weights):
+            return True
+        return any(_kind(w, kernel) for w in by_layer[weight.layer] if w is not weight)
+
+    return [
+        {n for n, p in enumerate(parameters) if _kind(weight, p) and together(weight, p)}
+        for weight in weights
+    ]
+
+
+def _kernels(parameters: Sequence[Parameter]) -> dict[str, Parameter]:
+    """Of each owner that holds one layer's parameters, the one of two or more dimensions."""
+    owned: dict[str, list[Parameter]] = {}
+    for parameter in parameters:
+        owned.setdefault(parameter.owner, []).append(parameter)
+    found = {}
+    for owner, members in owned.items():
+        kernels = [member for member in members if len(member.shape) > 1]
+        numbered = any(member.name.rpartition(".")[2].isdigit() for member in members)
+        if len(kernels) == 1 and not numbered:
+            found[owner] = kernels[0]
+    return found
+
+
+def _question(
+    weights: Sequence[Weight], parameters: Sequence[Parameter], choices: Sequence[Set[int]]
+) -> str:
+    """What has to be declared, with the candidates."""
+    lines = ["the port's parameters fit the reference's weights in more than one way:"]
+    example = ""
+    for weight, others in zip(weights, choices, strict=True):
+        if len(others) > 1:
+            names = [parameters[other].name for other in sorted(others)]
+            lines.append(f"  {weight.name} {weight.shape} may be {_either(names)}")
+            example = example or f"{names[0]!r}: {weight.name!r}"
+    lines.append(f"  say which is which: TorchSide(weights={{{example}, ...}})")
+    return "\n".join(lines)
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+
+
 @dataclasses.dataclass(frozen=True)
 class Partial:
     """What of a port's parameters can be told, if not all of them can.
@@ -90,24 +213,30 @@ class Partial:
     Attributes:
         matches: those that can be nothing else.
         missing: weights of the reference that no parameter holds.
-        ambiguous: weights of which some are missing, and shapes do not say which.
+        ambiguous: weights that some parameter may hold, and it cannot be told which.
         extra: parameters that hold no weight, with their shapes.
+        candidates: for each ambiguous weight, the parameters that may hold it.
+        question: what has to be declared, if every weight has its parameter and it cannot be told
+            which; else "".
     """
 
     matches: list[Match]
     missing: list[str]
     ambiguous: list[str]
     extra: list[str]
+    candidates: dict[str, list[str]]
+    question: str = ""
 
 
 def match_partly(
     weights: Sequence[Weight],
     parameters: Sequence[Parameter],
     declared: Mapping[str, str] | None = None,
+    used: Used | None = None,
 ) -> Partial:
-    """Align weights and parameters in their order, as many as fit, for a port that lacks some.
+    """Align weights and parameters, as many as fit, for a port whose parameters are not all told.
 
-    The alignments that match as early and as late as they can agree on what can be nothing else.
+    They are aligned in their order, or in the order of their use if more of them fit so.
     """
     declared = dict(declared or {})
     _check_declared(weights, parameters, declared)
@@ -116,48 +245,48 @@ def match_partly(
     taken = set(declared.values())
     rest = [weight for weight in weights if weight.name not in taken]
     own = [parameter for parameter in parameters if parameter.name not in declared]
-    late = _aligned(rest, own)
-    size, count = len(rest) - 1, len(own) - 1
-    early = {(size - i, count - j) for i, j in _aligned(rest[::-1], own[::-1])}
+    fits, question = _fits(rest, own), ""
+    choices = assignment.possible(fits) if len(rest) == len(own) else []
+    if choices and all(choices):  # all are there
+        pairs = [(i, next(iter(each))) for i, each in enumerate(choices) if len(each) == 1]
+        unsure = {i for i, each in enumerate(choices) if len(each) > 1}
+        question = _question(rest, own, choices) if unsure else ""
+    else:
+        pairs, unsure, own = _aligned(rest, own, used)
+        fits = _fits(rest, own)
+    held = {j for _, j in pairs}
+    told = {i for i, _ in pairs}
+    unsure |= {i for i in range(len(rest)) if i not in told and fits[i] - held}
     sure = [(by_weight[target], by_name[name]) for name, target in declared.items()]
-    sure += [(rest[i], own[j]) for i, j in sorted(early & late)]
+    sure += [(rest[i], own[j]) for i, j in pairs]
     matches = [
         Match(parameter.name, weight.name, kind)
         for weight, parameter in sure
         if (kind := _kind(weight, parameter)) is not None
     ]
-    held = {match.parameter for match in matches}
-    open_, unsure = {i for i, _ in early & late}, {i for i, _ in early ^ late}
+    holding = {match.parameter for match in matches}
     return Partial(
         matches,
-        [w.name for i, w in enumerate(rest) if i not in open_ | unsure],
+        [w.name for i, w in enumerate(rest) if i not in told | unsure],
         [rest[i].name for i in sorted(unsure)],
-        [f"{p.name} {p.shape}" for p in parameters if p.name not in held],
+        [f"{p.name} {p.shape}" for p in parameters if p.name not in holding],
+        {rest[i].name: [own[j].name for j in sorted(fits[i] - held)] for i in sorted(unsure)},
+        question,
     )
 
 
-def _aligned(weights: Sequence[Weight], parameters: Sequence[Parameter]) -> set[tuple[int, int]]:
-    """Indices of a longest alignment in order, the first that fits taken first."""
-    rows, columns = len(weights), len(parameters)
-    longest = [[0] * (columns + 1) for _ in range(rows + 1)]
-    fits = [
-        [_kind(weight, parameter) is not None for parameter in parameters] for weight in weights
-    ]
-    for i in range(rows - 1, -1, -1):
-        for j in range(columns - 1, -1, -1):
-            longest[i][j] = max(longest[i + 1][j], longest[i][j + 1])
-            if fits[i][j]:
-                longest[i][j] = max(longest[i][j], 1 + longest[i + 1][j + 1])
-    found, i, j = set(), 0, 0
-    while i < rows and j < columns and longest[i][j]:
-        if fits[i][j] and longest[i][j] == 1 + longest[i + 1][j + 1]:
-            found.add((i, j))
-            i, j = i + 1, j + 1
-        elif longest[i][j] == longest[i + 1][j]:
-            i += 1
-        else:
-            j += 1
-    return found
+def _aligned(
+    weights: Sequence[Weight], parameters: list[Parameter], used: Used | None
+) -> tuple[list[tuple[int, int]], set[int], list[Parameter]]:
+    """(pairs, weights that are in doubt, the parameters in the order of which these speak)."""
+    orders = [parameters]
+    if used is not None and (names := used()) is not None:
+        rank = {name: number for number, name in enumerate(names)}
+        orders.append(sorted(parameters, key=lambda p: rank.get(p.name, len(rank))))
+    sizes = [len(assignment.aligned(_fits(weights, own), len(own))) for own in orders]
+    own = orders[sizes.index(max(sizes))]
+    pairs, unsure = assignment.certain(_fits(weights, own), len(own))
+    return sorted(pairs), unsure, own
 
 
 def _check_declared(
@@ -184,14 +313,6 @@ def _in_order(
     if all(_kind(weight, parameter) for weight, parameter in pairs):
         return {parameter.name: weight for weight, parameter in pairs}
     return None
-
-
-def _by_shape(weights: Sequence[Weight], parameters: Sequence[Parameter]) -> dict[str, Weight]:
-    choices = {w.name: [p.name for p in parameters if _kind(w, p)] for w in weights}
-    unique = {names[0] for names in choices.values() if len(names) == 1}
-    if len(unique) == len(weights) == len(parameters):
-        return {choices[weight.name][0]: weight for weight in weights}
-    raise CannotMatch(_difference(weights, parameters))
 
 
 def _kind(weight: Weight, parameter: Parameter) -> str | None:

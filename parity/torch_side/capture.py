@@ -9,6 +9,7 @@ whether or not a module fuses the two.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from parity.randomness import host_generators_seeded
 
 
 class Anchors:
@@ -107,6 +110,32 @@ class Capture(TorchDispatchMode):
             if name in self._substitute and self.anchors[name] == self._last_anchor.get(name):
                 result = self._substitute[name].clone()
         return result
+
+
+def in_order_of_use(
+    model: torch.nn.Module, parameters: Mapping[str, Tensor], images: Tensor
+) -> list[str]:
+    """Names of the parameters in the order in which an evaluation of the model first uses them.
+
+    Without those that it does not use, or only after it raised. What the evaluation draws, in
+    whichever framework, is drawn from nobody's generator.
+    """
+    training = [module.training for module in model.modules()]
+    capture = Capture({tensor: name for name, tensor in parameters.items()})
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.enter_context(host_generators_seeded(0))
+        stack.enter_context(torch.no_grad())
+        stack.callback(_set_training, model, training)
+        model.eval()
+        with contextlib.suppress(Exception), capture:
+            model(images)
+    return [name for name in capture.anchors if name in parameters]
+
+
+def _set_training(model: torch.nn.Module, training: list[bool]) -> None:
+    for module, was in zip(model.modules(), training, strict=True):
+        module.training = was
 
 
 class Leaves(TorchFunctionMode):

@@ -20,7 +20,7 @@ from parity.side_runner import Arrays, as_scores
 from parity.torch_side.capture import Capture, Leaves
 from parity.torch_side.parameters import load_canonical, parameters, state, to_numpy
 from parity.traces import Trace
-from parity.weights import CannotMatch, Match, Weight, match, match_partly
+from parity.weights import CannotMatch, Match, Weight, match_partly
 
 if TYPE_CHECKING:
     from parity.torch_side.side import TorchRunner
@@ -45,8 +45,9 @@ def segments(runner: TorchRunner, case: Case, substituted: Arrays) -> Trace:
         ``together`` (B,) and ``alone`` (1,), the port's own energies of the batch and of its first
         image by itself, on its own values where its sizes allow that. Notes: ``raised``, in words
         or None; ``extra``, parameters that hold nothing; ``missing`` and ``ambiguous``, names
-        of weights that the port has no parameter for, or of which some are missing and shapes do
-        not say which; ``not_float64``.
+        of weights that the port has no parameter for, or of which it cannot be told which holds
+        them; ``candidates`` of those, and ``question``, as of ``weights.Partial``; ``drawn``, how
+        many numbers the network drew; ``not_float64``.
     """
     notes: dict[str, Any] = {}
     with as_far_as_possible(runner, case, notes) as (model, matches):
@@ -58,9 +59,9 @@ def segments(runner: TorchRunner, case: Case, substituted: Arrays) -> Trace:
         # A network whose sizes are wrong raises until what goes wrong first is substituted.
         for _ in range(len(values) + 2):
             capture = Capture(layers, substitute=values, anchors=anchors)
-            with torch.no_grad(), runner.shared(model, case, "float64", notes), capture:
+            with torch.no_grad(), runner.shared(model, case, "float64", notes) as shared, capture:
                 scores, error = _called(model, images)
-            notes["raised"] = _in_words(error)
+            notes |= {"raised": _in_words(error), "drawn": sum(d.count for d in shared.log)}
             if capture.anchors == anchors:
                 break
             anchors = capture.anchors
@@ -164,17 +165,19 @@ def as_far_as_possible(
 ) -> Iterator[tuple[nn.Module, list[Match]]]:
     """The case's model in float64 with all weights that its parameters can hold, and which do."""
     notes |= {"raised": None, "missing": [], "ambiguous": [], "extra": []}
+    notes |= {"candidates": {}, "question": ""}
     with runner.precision("float64"):
         model = runner.built(case.settings, "float64")
         weights = [Weight(name, array.shape) for name, array in case.weights.items()]
-        own, declared = parameters(model), runner.torch_side.weights
+        used = runner.used(model, case)
         try:
-            matches = match(weights, own, declared)
+            matches = runner.matched(model, weights, used)
         except CannotMatch:
-            partial = match_partly(weights, own, declared)
+            partial = match_partly(weights, parameters(model), runner.torch_side.weights, used)
             matches = partial.matches
             notes |= {"missing": partial.missing, "ambiguous": partial.ambiguous}
-            notes["extra"] = partial.extra
+            notes |= {"extra": partial.extra, "candidates": partial.candidates}
+            notes["question"] = partial.question
         load_canonical(model, matches, case.weights, runner.channels_first(case))
         model.eval()
         yield model, matches

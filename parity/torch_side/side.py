@@ -21,19 +21,20 @@ from parity.explain.sampler import CURVATURE, Probe
 from parity.randomness import SharedRandomness
 from parity.side_runner import Arrays, Run, SideRunner, as_scores
 from parity.torch_side import localise
-from parity.torch_side.capture import Capture
+from parity.torch_side.capture import Capture, in_order_of_use
 from parity.torch_side.dispatch import Interception
 from parity.torch_side.parameters import (
     canonical_weights,
     load_canonical,
     parameters,
+    state,
     to_numpy,
 )
 from parity.torch_side.places import places
 from parity.torch_side.state import findings
 from parity.torch_side.training import TorchTrainer
 from parity.traces import Trace
-from parity.weights import Match, Weight, match
+from parity.weights import Match, Parameter, Used, Weight, match
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -47,6 +48,7 @@ class TorchRunner(SideRunner):
         self.torch_side = side
         # Keyed weakly: an id may come back with another model behind it.
         self._matches: WeakKeyDictionary[nn.Module, list[Match]] = WeakKeyDictionary()
+        self._told: dict[tuple[tuple[Weight, ...], tuple[Parameter, ...]], list[Match]] = {}
 
     @contextlib.contextmanager
     def precision(self, precision: str) -> Iterator[None]:
@@ -65,11 +67,33 @@ class TorchRunner(SideRunner):
     def load(self, model: nn.Module, case: Case, weights: Mapping[str, np.ndarray]) -> None:
         if model not in self._matches:
             shapes = [Weight(name, array.shape) for name, array in weights.items()]
-            # A declaration is of the port's own network, and a probe is none.
-            probe = isinstance(model, TrainingProbeModel)
-            declared = None if probe else self.torch_side.weights
-            self._matches[model] = match(shapes, parameters(model), declared)
+            if isinstance(model, TrainingProbeModel):  # what is declared is of the port's network
+                self._matches[model] = match(shapes, parameters(model))
+            else:
+                self._matches[model] = self.matched(model, shapes, self.used(model, case))
         load_canonical(model, self._matches[model], weights, self.channels_first(case))
+
+    def matched(
+        self, model: nn.Module, weights: Sequence[Weight], used: Used | None = None
+    ) -> list[Match]:
+        """Which parameter of a model holds which weight; as it was told before, if it was."""
+        own = parameters(model)
+        key = (tuple(weights), tuple(own))
+        if key not in self._told:
+            told = match(weights, own, self.torch_side.weights, used)
+            if used is None:
+                return told
+            self._told[key] = told
+        return self._told[key]
+
+    def used(self, model: nn.Module, case: Case) -> Used:
+        """The order in which the model uses its parameters on the case, found out when asked."""
+
+        def order() -> list[str]:
+            dtype = next((t.dtype for t in state(model).values()), torch.get_default_dtype())
+            return in_order_of_use(model, state(model), self.tensor(case.images).to(dtype))
+
+        return order
 
     def matches(self, model: nn.Module) -> list[Match]:
         """Which parameter of a loaded model holds which weight."""
@@ -214,7 +238,7 @@ class TorchRunner(SideRunner):
                 self.seed(seed)
                 model = self.build(settings)
                 wanted = [Weight(name, tuple(shape)) for name, shape in shapes.items()]
-                matches = match(wanted, parameters(model), self.torch_side.weights)
+                matches = self.matched(model, wanted)
                 drawn.append(canonical_weights(model, matches))
         return {name: np.stack([weights[name] for weights in drawn]) for name in drawn[0]}
 
@@ -224,7 +248,7 @@ class TorchRunner(SideRunner):
         model = self.build(None)
         model.load_state_dict(torch.load(path, weights_only=True))
         wanted = [Weight(name, tuple(shape)) for name, shape in shapes.items()]
-        matches = match(wanted, parameters(model), self.torch_side.weights)
+        matches = self.matched(model, wanted)
         channels_first = feature_maps if self.torch_side.flatten == "NCHW" else {}
         return canonical_weights(model, matches, channels_first)
 
@@ -233,7 +257,7 @@ class TorchRunner(SideRunner):
     ) -> None:
         model = self.build(None)
         wanted = [Weight(name, array.shape) for name, array in weights.items()]
-        matches = match(wanted, parameters(model), self.torch_side.weights)
+        matches = self.matched(model, wanted)
         channels_first = feature_maps if self.torch_side.flatten == "NCHW" else {}
         load_canonical(model, matches, weights, channels_first)
         torch.save(model.state_dict(), path)

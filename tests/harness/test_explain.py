@@ -9,9 +9,11 @@ import jsonschema
 import numpy as np
 import pytest
 
+from parity.explain.activations import ACTIVATIONS
 from parity.explain.causes import Cause, Explanation, verified
 from parity.explain.explain import explain
-from parity.explain.network import ACTIVATIONS, Layer, Segment, compute, refit
+from parity.explain.refit import refit
+from parity.explain.rules import Layer, Segment, compute
 from parity.explain.sampler import OPTIONS, Rule, behaviour, departures, find, near
 from parity.mutants.judge import LEAN
 from parity.plan import draw
