@@ -39,7 +39,8 @@ from parity.comparison import (
 )
 from parity.drawing import drawn
 from parity.errors import PortFailed
-from parity.explain.explain import explain_network_case
+from parity.explain.causes import Explanation
+from parity.explain.explain import explain_network_case, explain_probes
 from parity.floor import NETWORK_COPIES, TRAJECTORY_COPIES
 from parity.outcome import Outcome
 from parity.progress import Tell, progress
@@ -95,6 +96,11 @@ class Measured:
                 self.alarms += [f"{outcome.check}: {text}"] if text else []
             for comparison in outcome.comparisons:
                 self.add(outcome.check, comparison, case)
+
+    def say(self, explanation: Explanation) -> None:
+        """Count what is said of a port of which there is nothing to say."""
+        self.named += [f"{c.id} at {c.where}: {c.evidence}" for c in explanation.causes]
+        self.named += [f"{u.where}: {u.evidence}" for u in explanation.unexplained]
 
     def pooled(self, observable: str) -> float:
         """Largest float32 error over largest float32 floor."""
@@ -234,6 +240,7 @@ def _measure(
             name = str(rng.choice([n for n, a in reference.arrays["float64"].items() if a.size]))
             arrays = {p: port.arrays[p][name] for p in PRECISIONS}
             _plant(rng, name, reference_answer(reference, name), arrays, measured)
+    measured.say(explain_probes(session))
     calls = strategies.sampler_calls(session)
     trajectories = strategies.networks(session, pool, max_batch=4, sampler=calls)
     for recipe in drawn(trajectories, n_trajectories, seed + 1):
@@ -260,8 +267,7 @@ def _name_causes(
 ) -> None:
     """What ``explain`` says of the network on this case: nothing, of a correct port."""
     causes, left = explain_network_case(session, case, True, network)
-    measured.named += [f"{c.id} at {c.where}: {c.evidence}" for c in causes]
-    measured.named += [f"{u.where}: {u.evidence}" for u in left]
+    measured.say(Explanation(tuple(causes), tuple(left)))
 
 
 def _plant_in_trajectory(

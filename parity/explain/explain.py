@@ -112,6 +112,22 @@ def _guarded(part: str, explained: Callable[[], Found], session: Session) -> Fou
         return [], [Unexplained(part, evidence)]
 
 
+def explain_probes(session: Session) -> Explanation:
+    """What there is to say of the sampler and of training, whatever is red: nothing, of a right
+    port."""
+    causes: list[Cause] = []
+    unexplained: list[Unexplained] = []
+    parts: list[Found] = []
+    if session.has("generate_samples"):
+        parts.append(_sampler(session, (), False))
+    if session.has("train_step") and session.has("make_optimizer"):
+        parts.append(_training(session, False, []))
+    for found, left in parts:
+        causes += found
+        unexplained += left
+    return Explanation(tuple(causes), tuple(unexplained))
+
+
 def ask_everything(session: Session, plan: Plan) -> None:
     """Ask both sides all that an explanation may need, whatever is red: for recording."""
     for case in (make_case(session, recipe) for recipe in plan.localising):

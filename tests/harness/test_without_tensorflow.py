@@ -109,12 +109,5 @@ def test_what_is_not_recorded_is_not_green(python: Path, tmp_path: Path) -> None
     assert "holds no answer to this 'network'" in ran.stderr or "'weights'" in ran.stderr
 
 
-def test_a_golden_excludes_what_chooses_cases(python: Path) -> None:
-    for option, value in (("--profile", "ci"), ("--seed", "1"), ("--reference", "a:b")):
-        ran = parity(python, "check", "--golden", "goldens", option, value)
-        assert ran.returncode == 2
-        assert f"--golden and {option} exclude each other" in ran.stderr
-
-
 def test_the_golden_is_small() -> None:
     assert sum(path.stat().st_size for path in (ROOT / "goldens").iterdir()) <= 5_000_000
