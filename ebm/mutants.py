@@ -726,6 +726,17 @@ INTERACTIONS = (
         gone=tuple(("gradient-not-tracked", where) for where in CUT_OFF[-2:]),
     ),
     Interaction(
+        ("noise added after the update", "first clip dropped"),
+        "where the noise comes after the update, the clip after the noise is the last one",
+        gone=(("clip-missing", *FIRST_CLIP),),
+        more=(("clip-missing", *LAST_CLIP),),
+    ),
+    Interaction(
+        ("requires_grad never set", "the gradient under no_grad"),
+        "with gradients off nothing requires them, whether it was asked for or not",
+        gone=(("gradient-not-tracked", "generate_samples"),),
+    ),
+    Interaction(
         (LEFT_OUT, "torch's initial weights"),
         "fresh weights are compared by name, and a port that lacks one cannot be matched",
         gone=(("initializer", "model()"),),

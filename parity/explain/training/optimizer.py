@@ -36,6 +36,8 @@ def _steps(runs: Sequence[tuple[Run, Run]]) -> tuple[list[Step], list[Step]]:
 def optimizer(runs: Sequence[tuple[Run, Run]]) -> Iterator[Cause | Unexplained]:
     """The averages first, then the step made of them."""
     truth, ours = _steps(runs)
+    if any(step.gradient is None for step in ours):
+        return  # it was given nothing to make a step of
     yield from _moments(truth, ours)
     yield from _updates(truth, ours)
 
