@@ -736,6 +736,15 @@ INTERACTIONS = (
         "with gradients off nothing requires them, whether it was asked for or not",
         gone=(("gradient-not-tracked", "generate_samples"),),
     ),
+    *(
+        Interaction(
+            (raising, "parameters left frozen"),
+            "what a sampler leaves behind shows where it returns; with parameters frozen too, it "
+            "only raises in other words",
+            gone=(("parameters-left-frozen", "generate_samples"),),
+        )
+        for raising in RAISING
+    ),
     Interaction(
         (LEFT_OUT, "torch's initial weights"),
         "fresh weights are compared by name, and a port that lacks one cannot be matched",

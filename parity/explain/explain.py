@@ -336,7 +336,11 @@ def _training(session: Session, explained: bool, problems: list[str]) -> Found:
     runs, raised = training_runs(session)
     problems += [] if raised is None else [raised]
     causes, unexplained = explain_training(runs) if runs else ([], [])
-    if raised is not None and not explained:
+    graph = None if raised is None else events.from_exception(raised, [])
+    if graph is not None and graph.id == "state-not-detached":
+        where, part = "train_step", "train_step/raised"
+        causes.append(dataclasses.replace(graph, where=where, part=part))
+    elif raised is not None and not explained:
         unexplained.append(Unexplained("train_step", raised, "train_step/raised"))
     settings, batch = _declared_trainings(session)[0]
     shape, limits = session.facts(settings).image_shape, session.pair.image_range
