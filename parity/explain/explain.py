@@ -15,8 +15,8 @@ from parity.errors import PortFailed
 from parity.explain import events
 from parity.explain.causes import Cause, Explanation, Unexplained, placed
 from parity.explain.network import explain_network
+from parity.explain.probe import probe_case as sampler_case
 from parity.explain.sampler import explain_sampler
-from parity.explain.sampler import probe_case as sampler_case
 from parity.explain.training import PROBE_STEPS, Run, explain_training, probe_case, run_of
 from parity.floor import NETWORK_COPIES
 from parity.outcome import CheckResult
@@ -80,7 +80,9 @@ def ask_everything(session: Session, plan: Plan) -> None:
         for part in (case, alone(case)):
             _ask_network(session, part)
     if session.has("generate_samples"):
-        session.ask_both("probing", sampler_case(*session.pair.image_range))
+        for clip in {False, session.both_support("gradient_clip")}:
+            case = sampler_case(*session.pair.image_range, gradient_clip=clip)
+            session.ask_both("probing", case)
     if session.has("train_step") and session.has("make_optimizer"):
         training_runs(session, everything=True)
 
@@ -253,11 +255,12 @@ def _sampler(
     session: Session, checks: Sequence[CheckResult], state_red: bool
 ) -> tuple[list[Cause], list[Unexplained]]:
     """On the probe, and what it leaves behind."""
-    case = sampler_case(*session.pair.image_range)
+    clip = session.both_support("gradient_clip")
+    case = sampler_case(*session.pair.image_range, gradient_clip=clip)
     reference, port = session.ask_both("probing", case)
     if isinstance(port, PortFailed):
         return [], [Unexplained("generate_samples", str(port).splitlines()[0])]
-    causes, unexplained = explain_sampler(reference, port)
+    causes, unexplained = explain_sampler(reference, port, case)
     if not state_red:
         return _placed(session, causes, unexplained, case)
     raised = any(cause.residual_before is None for cause in causes)
