@@ -45,6 +45,7 @@ ADAM = "return KerasAdam("
 SQUARES = "real_scores.square().mean() + fake_scores.square().mean()"
 VALIDATION_BUFFER = "ReplayBuffer(settings).sample(model)[: len(real)], settings)"
 BUFFER_START = "uniform_images(settings.batch_size, settings)"
+CHECKED = "    _check(images, steps, step_size, noise, gradient_clip)\n"
 CONTEXT = "    with torch.inference_mode(False), torch.no_grad(), evaluating(model):\n"
 
 MUTANTS = (
@@ -476,6 +477,34 @@ MUTANTS = (
         SAMPLER,
         ((NOISE, "            torch.randn_like(images) * noise\n"),),
         (*SAMPLES, "noise_distribution"),
+    ),
+    Mutant(
+        "uniform noise",
+        "noise-distribution",
+        SAMPLER,
+        (("torch.randn_like(images) * noise\n", "(2 * torch.rand_like(images) - 1) * noise\n"),),
+        (*SAMPLES, "draw_log", "noise_distribution"),
+    ),
+    Mutant(
+        "a draw before the loop",
+        "draw-order",
+        SAMPLER,
+        (
+            (
+                "    images_per_step = []\n",
+                "    images_per_step = []\n    torch.randn(images.shape)\n",
+            ),
+        ),
+        (*SAMPLES, "draw_log"),
+        ("noise_distribution",),
+    ),
+    Mutant(
+        "a step too many",
+        "step-count",
+        SAMPLER,
+        ((CHECKED, CHECKED + "    steps = steps + 1\n"),),
+        SAMPLES,
+        NETWORK,
     ),
     Mutant(
         "images clipped to [0, 1]",

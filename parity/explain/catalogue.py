@@ -106,7 +106,7 @@ CATALOGUE = {
         ),
         Fault(
             "gradient-non-leaf",
-            "requires_grad is set on, or .grad read from, a tensor that is not a leaf",
+            "requires_grad, .grad or a change in place, on a tensor where autograd forbids it",
             "images = images.detach().requires_grad_(True): detach makes it a leaf again",
             AUTOGRAD,
         ),
@@ -126,6 +126,25 @@ CATALOGUE = {
             "noise-scale",
             "the noise has another scale",
             "images + torch.randn_like(images) * noise: noise is a standard deviation",
+        ),
+        Fault(
+            "noise-distribution",
+            "the noise is drawn from another distribution, or once for many elements",
+            "images + torch.randn_like(images) * noise: one standard normal for each element",
+            "https://docs.pytorch.org/docs/stable/generated/torch.randn_like.html",
+        ),
+        Fault(
+            "draw-order",
+            "random numbers are drawn that the reference does not draw, before those it does",
+            "draw nothing but the noise of each step: a buffer is made by torch.empty, not "
+            "torch.randn",
+            "https://uvadlc-notebooks.readthedocs.io/en/latest/tutorial_notebooks/tutorial8/"
+            "Deep_Energy_Models.html",
+        ),
+        Fault(
+            "step-count",
+            "the sampler makes another number of steps than it is asked for",
+            "for _ in range(steps):",
         ),
         Fault(
             "noise-missing",

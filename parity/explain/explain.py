@@ -48,9 +48,8 @@ def explain(session: Session, checks: Sequence[CheckResult], plan: Plan) -> Expl
             unexplained.append(_check_problem(checks, network_red))
     looked = red & {*NETWORK, *SAMPLER, *TRAINING, "state_restored", "draw_log in training"}
     if looked and session.has("generate_samples"):
-        found, left = _sampler(session, checks, "state_restored" in red)
-        if red & set(SAMPLER) and not (causes or unexplained or found or left):
-            left = [_check_problem(checks, red & set(SAMPLER))]
+        found, left, told = _sampler(session, checks, "state_restored" in red)
+        left += _open_sampler_checks(checks, red, told, bool(causes or unexplained))
         causes += found
         unexplained += left
     waits = False
@@ -253,17 +252,19 @@ def _coupling(segments: Trace, reference: Trace) -> Cause | None:
 
 def _sampler(
     session: Session, checks: Sequence[CheckResult], state_red: bool
-) -> tuple[list[Cause], list[Unexplained]]:
-    """On the probe, and what it leaves behind."""
+) -> tuple[list[Cause], list[Unexplained], set[str]]:
+    """On the probe, and what it leaves behind; and the ids of what the probe itself told, with
+    "unexplained" for what it showed and could not tell."""
     clip = session.both_support("gradient_clip")
     case = sampler_case(*session.pair.image_range, gradient_clip=clip)
     reference, port = session.ask_both("probing", case)
     if isinstance(port, PortFailed):
-        return [], [Unexplained("generate_samples", str(port).splitlines()[0])]
+        return [], [Unexplained("generate_samples", str(port).splitlines()[0])], {"unexplained"}
     causes, unexplained = explain_sampler(reference, port, case)
+    told = {cause.id for cause in causes} | ({"unexplained"} if unexplained else set())
     if not state_red:
-        return _placed(session, causes, unexplained, case)
-    raised = any(cause.residual_before is None for cause in causes)
+        return *_placed(session, causes, unexplained, case), told
+    raised = port.notes["raised"] is not None
     left_behind = list(events.from_findings(checks, "state_restored", "generate_samples"))
     if any(o.failure for c in checks if c.name == "state_restored" for o in c.outcomes):
         found = session.ask_port("probing_state", case=case)
@@ -272,7 +273,32 @@ def _sampler(
     for cause in left_behind:
         if not (raised and cause.id == "no-grad-context"):
             causes.append(cause)
-    return _placed(session, causes, unexplained, case)
+    return *_placed(session, causes, unexplained, case), told
+
+
+DRAWING = ("noise-", "draw-order", "step-count", "dtype", "no-grad", "gradient-n", "unexplained")
+"""What a red ``draw_log`` may be due to: ids that begin so."""
+
+
+def _open_sampler_checks(
+    checks: Sequence[CheckResult], red: set[str], told: set[str], network: bool
+) -> list[Unexplained]:
+    """What the sampler's red checks show that nothing found so far explains.
+
+    Args:
+        told: what the probe told.
+        network: something was found in the network, which trajectories follow.
+    """
+    samples = [name for name in SAMPLER if name in red and name.startswith("samples_")]
+    left = []
+    if samples and not told and not network:
+        left.append(_check_problem(checks, {samples[0]}))
+    if "noise_distribution" in red and not told:
+        left.append(_check_problem(checks, {"noise_distribution"}))
+    if "draw_log" in red and not any(id_.startswith(DRAWING) for id_ in told):
+        left.append(_check_problem(checks, {"draw_log"}))
+    probe = "on the probe energy the sampler is the reference's; " if not told else ""
+    return [dataclasses.replace(each, evidence=probe + each.evidence) for each in left]
 
 
 def _training(session: Session, explained: bool) -> tuple[list[Cause], list[Unexplained], bool]:

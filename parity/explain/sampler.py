@@ -14,9 +14,10 @@ import numpy as np
 
 from parity.cases import Case
 from parity.explain.causes import Cause, Unexplained, verified
-from parity.explain.events import from_exception
+from parity.explain.events import from_exception, told_of
 from parity.explain.probe import NAMES
 from parity.explain.sampler_draws import differently, drawn_by
+from parity.explain.sampler_fits import limits_in
 from parity.explain.sampler_rules import (
     RANGES,
     SIZES,
@@ -58,15 +59,14 @@ BY_FIELD = {
     "gradient_clip": "gradient-clip-norm",
     "step": "step-size",
     "ending": "clip-missing",
+    "start": "clip-range",
     "noise": "noise-after-update",
     "draws": "noise-missing",
     "reduction": "gradient-mean",
     "sign": "update-sign",
 }
-HARMLESS = ("start",)
-"""Departures that make no difference to images that are in range."""
-
 PLACES = {
+    "start": "before the loop",
     "noise": "the noise",
     "distribution": "the noise",
     "shape": "the noise",
@@ -83,6 +83,7 @@ PLACES = {
     "ending": "the clip after the update",
 }
 PARTS = {
+    "start": "noise clip",
     "noise": "noise",
     "distribution": "noise",
     "shape": "noise",
@@ -106,7 +107,7 @@ WORDS = {
     "shape": "a number of its own is drawn for",
     "draws": "the noise is drawn",
     "noise_scale": "the noise's scale is",
-    "start": "images are first clipped to",
+    "start": "before the first step images are clipped to",
     "first_clip": "the clip after the noise is",
     "point": "the gradient is taken at the images that are",
     "reduction": "scores are reduced by",
@@ -115,7 +116,7 @@ WORDS = {
     "gradient_clip": "the gradient clip is",
     "step": "the step's size is",
     "last_clip": "the clip after the update is",
-    "ending": "the last clip comes at",
+    "ending": "the last clip comes",
 }
 ARGUMENTS = {"noise_scale": "noise", "step": "step_size", "gradient_clip": "gradient_clip"}
 
@@ -133,7 +134,7 @@ def explain_sampler(
     if reference.notes["raised"] is not None:
         evidence = f"the reference cannot be run on a probe energy: {reference.notes['raised']}"
         return causes, [*unexplained, Unexplained("generate_samples", evidence)]
-    if f"{NAMES[-1]}/last" not in port.arrays["float64"]:
+    if port.array("float64", f"{NAMES[-1]}/last") is None:
         return causes, unexplained
     bound = BOUND
     if port.notes.get("not_float64"):
@@ -150,7 +151,10 @@ def explain_sampler(
         ours, theirs = _last(port, place).shape[1:], _last(reference, place).shape[1:]
         if ours != theirs:
             evidence = f"its samples have shape {ours}, the reference's {theirs}"
-            return causes, [*unexplained, Unexplained("generate_samples", evidence, "generate_samples")]
+            return causes, [
+                *unexplained,
+                Unexplained("generate_samples", evidence, "generate_samples"),
+            ]
     found, left = _Comparison(reference, port, places, steps, bound).explained()
     return causes + found, unexplained + left
 
@@ -163,7 +167,7 @@ def _raised(port: Trace) -> tuple[list[Cause], list[Unexplained]]:
     if cause is not None:
         return [cause], []
     when = port.notes.get("raised_when", "")
-    evidence = f"on the probe energy it raises {raised}{when}"
+    evidence = f"on the probe energy it raises {raised}{when}{told_of(raised)}"
     return [], [Unexplained("generate_samples", evidence, "generate_samples/raised")]
 
 
@@ -262,16 +266,15 @@ class _Comparison:
             evidence = "a rule was found and did not hold"
             return [], [Unexplained("generate_samples", evidence, "generate_samples")]
         own = _Drawn.of(*self.traces)
-        others = [(_words(f.rule, base), _all_ids(f.rule, base, own)) for f in found[1:4]]
-        reading = "; or ".join(words for words, _ in others)
-        ids = tuple(each for _, each in others)
+        ids = tuple(_all_ids(f.rule, base, own) for f in found[1:4])
         when = self._when(base)
         proof = (
             "with this, a simulation of the step on the probe energy reproduces the port, which is "
             f"otherwise {when}"
         )
         causes = []
-        changed = [name for name in departures(rule, base) if name not in HARMLESS]
+        changed = departures(rule, base)
+        reading = _reading(rule, [f.rule for f in found[1:4]], base)
         for name in changed:
             value, theirs = getattr(rule, name), getattr(base, name)
             for id_ in _ids(name, value, own):
@@ -281,10 +284,10 @@ class _Comparison:
                         _where(name),
                         self.before,
                         after,
-                        f"{WORDS[name]} {_shown(value, name)}, the reference's "
+                        f"{WORDS[name]} {_shown(value, name, self._clip_given)}, the reference's "
                         f"{_shown(theirs)}; {proof}",
                         fix=_fix(name, theirs, base),
-                        reading=reading,
+                        reading=reading if not causes else "",
                         reading_ids=ids,
                         part=_part(name),
                     )
@@ -318,6 +321,12 @@ class _Comparison:
     def _after(self, seen: Observed, found: Found) -> float:
         """What is left once the rule is followed, on the port's own draws."""
         return _relative(seen.flat, followed(seen, found))
+
+    @property
+    def _clip_given(self) -> bool:
+        """Whether the gradient clip is an argument, on both sides."""
+        sampler = self.places[0].call.case.sampler
+        return sampler is not None and sampler.gradient_clip is not None
 
     def _extra(self, drawn: Any, rule: Rule) -> bool:
         """Whether the port draws what it does not use, before what it does."""
@@ -353,9 +362,7 @@ class _Comparison:
                     if wrong.any():
                         told = _before_network(wrong, points[1], points[0], base)
                     elif _wrong(ours, theirs, size).any():
-                        told = _behind_network(
-                            _wrong(ours, theirs, size), points[0], place, base
-                        )
+                        told = _behind_network(_wrong(ours, theirs, size), points[0], place, base)
                 elif _wrong(ours, theirs, size).any():
                     told = "where it evaluates the network cannot be told"
                 if told:
@@ -376,11 +383,10 @@ def _points(trace: Trace, place: Place, step: int) -> np.ndarray | None:
     return points[step]
 
 
-def _before_network(
-    wrong: np.ndarray, ours: np.ndarray, theirs: np.ndarray, base: Rule
-) -> str:
+def _before_network(wrong: np.ndarray, ours: np.ndarray, theirs: np.ndarray, base: Rule) -> str:
     low, high = base.first_clip or (-np.inf, np.inf)
-    inside = (theirs > low) & (theirs < high) & (ours > low) & (ours < high)
+    own_low, own_high = limits_in([ours]) or (-np.inf, np.inf)
+    inside = (theirs > low) & (theirs < high) & (ours > own_low) & (ours < own_high)
     if (wrong & inside).any():
         return "the noise (the images that the network is given are others)"
     return "the clip after the noise"
@@ -390,20 +396,18 @@ def _behind_network(wrong: np.ndarray, point: np.ndarray, place: Place, base: Ru
     """The part of the update whose elements are wrong and no others'."""
     g = place.probe.gradient(point)
     g = g / len(g) if base.reduction == "mean" else g
-    followed, _ = gradient(base, place, point, 0.0)
-    x = point + place.number_of(base.step, SIZES) * base.sign * followed
-    by_gradient_clip = followed != g
+    kept, _ = gradient(base, place, point, 0.0)
+    x = point + place.number_of(base.step, SIZES) * base.sign * kept
     by_clip = clipped(x, base.last_clip) != x
-    if (wrong & ~by_gradient_clip & ~by_clip).any():
-        return "the gradient or the update (the network is given the reference's images)"
-    if (wrong & ~by_clip).any():
-        return "the gradient clip"
-    return "the clip after the update"
+    steep, flat = np.abs(g)[wrong & ~by_clip], np.abs(g)[~wrong & ~by_clip]
+    if not steep.size:
+        return "the clip after the update"
+    if flat.size and steep.min() > flat.max():
+        return "the gradient clip (only steep gradients are followed otherwise)"
+    return "the gradient or the update (the network is given the reference's images)"
 
 
-def _ways_to_see(
-    trace: Trace, places: Sequence[Place], steps: int
-) -> list[tuple[Observed, str]]:
+def _ways_to_see(trace: Trace, places: Sequence[Place], steps: int) -> list[tuple[Observed, str]]:
     """How steps may be told apart by where the network was evaluated; and, if their number is
     another than was asked for, that in words."""
     counts = [trace.notes["counts"][place.call.name][:steps] for place in places]
@@ -444,6 +448,8 @@ def _ways_to_see(
 
 def _draws_differ(reference: Trace, port: Trace, places: Sequence[Place]) -> str:
     name = places[0].call.name
+    if len({len(trace.notes["counts"][name]) for trace in (reference, port)}) > 1:
+        return ""  # logs are of the longest run, and the port's was cut short
     logs = [[Draw(*d) for d in trace.notes["draws"][name]] for trace in (port, reference)]
     return differently(logs[0], logs[1])
 
@@ -482,23 +488,30 @@ def _ids(name: str, value: Any, drawn: _Drawn) -> tuple[str, ...]:
 
 def _all_ids(rule: Rule, base: Rule, drawn: _Drawn) -> tuple[str, ...]:
     return tuple(
-        id_
-        for name in departures(rule, base)
-        if name not in HARMLESS
-        for id_ in _ids(name, getattr(rule, name), drawn)
+        id_ for name in departures(rule, base) for id_ in _ids(name, getattr(rule, name), drawn)
     )
 
 
-def _words(rule: Rule, base: Rule) -> str:
-    names = departures(rule, base)
-    return " and ".join(f"{n.replace('_', ' ')} {_shown(getattr(rule, n))}" for n in names)
+def _reading(rule: Rule, others: Sequence[Rule], base: Rule) -> str:
+    """Which other departures behave just so, in words; empty if there are none."""
+    if not others:
+        return ""
+    words = [
+        " and ".join(f"{WORDS[n]} {_shown(getattr(r, n), n)}" for n in departures(r, base))
+        for r in others
+    ]
+    number = len(departures(rule, base))
+    what = "mend either" if number == 1 else f"in place of all {number} causes here; mend either"
+    return f"{'; or '.join(words)} ({what})"
 
 
-def _shown(value: Any, name: str = "") -> str:
+def _shown(value: Any, name: str = "", given: bool = True) -> str:
     if value is None:
         return "none"
     if isinstance(value, tuple):
         return f"[{value[0]:g}, {value[1]:g}]"
+    if isinstance(value, Fitted) and name == "gradient_clip" and not given:
+        return f"{value.values[0]:g}"
     if isinstance(value, Fitted) and name in ARGUMENTS and value.words.startswith("always"):
         return f"{value}, whatever {ARGUMENTS[name]} is given"
     if isinstance(value, Uniform):
@@ -508,6 +521,8 @@ def _shown(value: Any, name: str = "") -> str:
 
 def _fix(name: str, theirs: Any, base: Rule) -> str:
     """The line to write where the catalogue's has numbers of its own; else none."""
+    if name == "start":
+        return "leave the images as they are until the first noise is added"
     if name in ("first_clip", "last_clip", "ending"):
         limits = base.last_clip if name == "ending" else theirs
         if limits not in (None, (-1.0, 1.0)):

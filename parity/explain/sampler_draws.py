@@ -75,7 +75,9 @@ def _choices(batches: Sequence[Batch], steps: int) -> Iterable[tuple[int | None,
     """The last or the first of those drawn before each evaluation, or after it; or one by one."""
     for before in (0, 1):
         for pick in (-1, 0):
-            at = [[n for n, b in enumerate(batches) if b.position == k + before] for k in range(steps)]
+            at = [
+                [n for n, b in enumerate(batches) if b.position == k + before] for k in range(steps)
+            ]
             yield tuple(numbers[pick] if numbers else None for numbers in at)
     for first in (0, 1):
         one_by_one = range(first, first + steps)

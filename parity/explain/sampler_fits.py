@@ -29,9 +29,7 @@ def limits_in(arrays: Sequence[np.ndarray]) -> Limits | None:
     return None if np.isinf(low) and np.isinf(high) else (float(low), float(high))
 
 
-def fit(
-    columns: Sequence[np.ndarray], target: np.ndarray, use: np.ndarray
-) -> np.ndarray | None:
+def fit(columns: Sequence[np.ndarray], target: np.ndarray, use: np.ndarray) -> np.ndarray | None:
     """The coefficients with which most elements of ``target`` are a sum of the columns.
 
     As many elements as there are columns are drawn and solved for, again and again; what most of
@@ -102,7 +100,9 @@ def fitted(
         return Fitted(own + by, tuple(ratio * g for g in given), kind, plain(ratio))
     if len(seen) < len(values):
         return None
-    words = ", ".join(f"{v:g} where {argument} is {g:g}" for (v, _), g in zip(seen, given, strict=True))
+    words = ", ".join(
+        f"{v:g} where {argument} is {g:g}" for (v, _), g in zip(seen, given, strict=True)
+    )
     return Fitted(words + by, tuple(v for v, _ in seen), kind, plain=False)
 
 

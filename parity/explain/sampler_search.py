@@ -387,9 +387,7 @@ class _Search:
         _, point = before_update(rule, images, np.asarray(added))
         return self._same(point, self._point(place))
 
-    def _at_update(
-        self, rule: Rule, drawn: Drawn, place: Place
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _at_update(self, rule: Rule, drawn: Drawn, place: Place) -> tuple[np.ndarray, np.ndarray]:
         """What the update is added to, and the noise that is added after it."""
         added = noise_of(rule, place, drawn.noise[place.number], 0)
         assert added is not None
@@ -425,12 +423,12 @@ class _Search:
             steps: list[str | Fitted] = list(SIZES)
             if isinstance(self.base.step, Fitted):
                 steps.append(self.base.step)
-            sizes = [
-                None if f is None else abs(f) * n for f, n in zip(factors, batch, strict=True)
-            ]
+            sizes = [None if f is None else abs(f) * n for f, n in zip(factors, batch, strict=True)]
             quiet = [None] * (len(sizes) - 1) + sizes[-1:]  # where no clip changes the factor
-            for each in (fitted(sizes, "step_size", settings, SIZES),
-                         fitted(quiet, "step_size", settings, SIZES)):
+            for each in (
+                fitted(sizes, "step_size", settings, SIZES),
+                fitted(quiet, "step_size", settings, SIZES),
+            ):
                 if each is not None and each not in steps:
                     steps.append(each)
             for step in steps:
@@ -480,9 +478,11 @@ class _Search:
             own = np.abs(g)[self._inside(self._state(place))]
             smaller = np.sort(u[u < own * (1 - 1e-6)])
             limits.append(agree(smaller))
-            share = None if factor is None else abs(factor) * (
-                len(g) if rule.reduction == "mean" else 1
-            ) / abs(size)
+            share = (
+                None
+                if factor is None
+                else abs(factor) * (len(g) if rule.reduction == "mean" else 1) / abs(size)
+            )
             for kind in ("norm", "torch norm"):
                 shrunk = share is not None and share < 1 - 1e-6
                 by_norm[kind].append(
