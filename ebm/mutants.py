@@ -45,6 +45,7 @@ ADAM = "return KerasAdam("
 SQUARES = "real_scores.square().mean() + fake_scores.square().mean()"
 VALIDATION_BUFFER = "ReplayBuffer(settings).sample(model)[: len(real)], settings)"
 BUFFER_START = "uniform_images(settings.batch_size, settings)"
+EMPTY = "    images_per_step = []\n"
 CHECKED = "    _check(images, steps, step_size, noise, gradient_clip)\n"
 CONTEXT = "    with torch.inference_mode(False), torch.no_grad(), evaluating(model):\n"
 
@@ -489,12 +490,7 @@ MUTANTS = (
         "a draw before the loop",
         "draw-order",
         SAMPLER,
-        (
-            (
-                "    images_per_step = []\n",
-                "    images_per_step = []\n    torch.randn(images.shape)\n",
-            ),
-        ),
+        ((EMPTY, EMPTY + "    torch.randn(images.shape)\n"),),
         (*SAMPLES, "draw_log"),
         ("noise_distribution",),
     ),
@@ -503,7 +499,7 @@ MUTANTS = (
         "step-count",
         SAMPLER,
         ((CHECKED, CHECKED + "    steps = steps + 1\n"),),
-        SAMPLES,
+        ("samples_free_running", "draw_log"),
         NETWORK,
     ),
     Mutant(

@@ -45,9 +45,11 @@ def probing(runner: SideRunner, case: Case) -> Trace:
         if notes["raised"] is None and runner.sampler_entry.supports("return_every_step"):
             model = runner.probe_model(Probe.drawn(LIVELY), [])
             images = case.images.astype(np.float64)
-            with _raising(notes, " when asked for every step"):
-                with runner.shared(model, case, "float64", notes):
-                    arrays["samples"] = runner.sample(model, case, images, STEPS, True)
+            with (
+                _raising(notes, " when asked for every step"),
+                runner.shared(model, case, "float64", notes),
+            ):
+                arrays["samples"] = runner.sample(model, case, images, STEPS, True)
     return Trace({"float64": arrays}, draws=draws, notes=notes)
 
 
@@ -65,9 +67,11 @@ def _probe_call(
     points: list[np.ndarray] | None = None
     for steps in range(1, case.sampler.steps + 1):
         evaluations.clear()
-        with _raising(notes, f" when asked for {steps} step{'s' * (steps > 1)}"):
-            with runner.shared(model, case, "float64", notes) as randomness:
-                last.append(runner.sample(model, case, images, steps, False)[0])
+        with (
+            _raising(notes, f" when asked for {steps} step{'s' * (steps > 1)}"),
+            runner.shared(model, case, "float64", notes) as randomness,
+        ):
+            last.append(runner.sample(model, case, images, steps, False)[0])
         seen = [evaluation.pop("images", None) for evaluation in evaluations]
         notes["evaluations"] = list(evaluations)
         if len(last) < steps:

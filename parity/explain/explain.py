@@ -262,9 +262,10 @@ def _sampler(
         return [], [Unexplained("generate_samples", str(port).splitlines()[0])], {"unexplained"}
     causes, unexplained = explain_sampler(reference, port, case)
     told = {cause.id for cause in causes} | ({"unexplained"} if unexplained else set())
+    raised = port.notes["raised"] is not None
+    told |= {"raised"} if raised else set()
     if not state_red:
         return *_placed(session, causes, unexplained, case), told
-    raised = port.notes["raised"] is not None
     left_behind = list(events.from_findings(checks, "state_restored", "generate_samples"))
     if any(o.failure for c in checks if c.name == "state_restored" for o in c.outcomes):
         found = session.ask_port("probing_state", case=case)
@@ -276,8 +277,8 @@ def _sampler(
     return *_placed(session, causes, unexplained, case), told
 
 
-DRAWING = ("noise-", "draw-order", "step-count", "dtype", "no-grad", "gradient-n", "unexplained")
-"""What a red ``draw_log`` may be due to: ids that begin so."""
+DRAWING = ("noise-", "draw-order", "step-count", "dtype", "no-grad", "raised", "unexplained")
+"""What a red ``draw_log`` may be due to: what was told begins so."""
 
 
 def _open_sampler_checks(

@@ -151,10 +151,8 @@ def explain_sampler(
         ours, theirs = _last(port, place).shape[1:], _last(reference, place).shape[1:]
         if ours != theirs:
             evidence = f"its samples have shape {ours}, the reference's {theirs}"
-            return causes, [
-                *unexplained,
-                Unexplained("generate_samples", evidence, "generate_samples"),
-            ]
+            unexplained.append(Unexplained("generate_samples", evidence, "generate_samples"))
+            return causes, unexplained
     found, left = _Comparison(reference, port, places, steps, bound).explained()
     return causes + found, unexplained + left
 
@@ -272,7 +270,7 @@ class _Comparison:
             "with this, a simulation of the step on the probe energy reproduces the port, which is "
             f"otherwise {when}"
         )
-        causes = []
+        causes: list[Cause] = []
         changed = departures(rule, base)
         reading = _reading(rule, [f.rule for f in found[1:4]], base)
         for name in changed:
@@ -380,7 +378,7 @@ def _points(trace: Trace, place: Place, step: int) -> np.ndarray | None:
     counts = trace.notes["counts"][place.call.name]
     if points is None or counts != [*range(1, len(counts) + 1)] or step >= len(points):
         return None
-    return points[step]
+    return np.asarray(points[step])
 
 
 def _before_network(wrong: np.ndarray, ours: np.ndarray, theirs: np.ndarray, base: Rule) -> str:

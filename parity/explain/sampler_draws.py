@@ -67,8 +67,10 @@ def drawn_by(logs: Sequence[Sequence[Draw]], cases: Sequence[Case], steps: int) 
             if all(used in others for others in choices):
                 noise = tuple(_noise(each, used) for each in own)
                 found.setdefault((family, shape, used), Drawn(family, shape, noise, used))
-    nothing: Noise = (None,) * steps
-    return [*found.values()] or [Drawn("normal", "each element", (nothing,) * len(cases), nothing)]
+    if found:
+        return list(found.values())
+    nothing = (None,) * steps
+    return [Drawn("normal", "each element", (nothing,) * len(cases), nothing)]
 
 
 def _choices(batches: Sequence[Batch], steps: int) -> Iterable[tuple[int | None, ...]]:

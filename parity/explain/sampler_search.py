@@ -295,7 +295,7 @@ class _Search:
         return [clip for clip in self._clips("last_clip") if clip is not None]
 
     def _clips(self, name: str) -> list[Limits | None]:
-        """The base's, those of others, and what the extreme values say that occur again and again."""
+        """The base's, those of others, and what extreme values say that occur again."""
         found: list[Limits | None] = [getattr(self.base, name), *OPTIONS[name]]
         for arrays in (self.seen.points, self.seen.states):
             if arrays is not None:
@@ -374,10 +374,12 @@ class _Search:
 
     def _point(self, place: Place) -> np.ndarray:
         assert self.seen.points is not None
-        return self.seen.points[place.number][0]
+        points: np.ndarray = self.seen.points[place.number][0]
+        return points
 
     def _state(self, place: Place) -> np.ndarray:
-        return self.seen.states[place.number][0]
+        state: np.ndarray = self.seen.states[place.number][0]
+        return state
 
     def _has_point(self, rule: Rule, drawn: Drawn, place: Place) -> bool:
         added = noise_of(rule, place, drawn.noise[place.number], 0) if rule.noise == "before" else 0

@@ -234,12 +234,10 @@ def _callers(
                 again = torch.as_tensor(run(images.clone()))
                 same = torch.equal(again, expected)
         except Exception as error:
-            message, fix = (
-                f"called under torch.{mode}(), it raises {type(error).__name__}: {error}; {FIXES[mode]}"
-                f", or do not claim {mode!r} in TorchSide(caller_modes=...)",
-                FIXES[mode],
-            )
-            found.append(_finding("no-grad-context", message) | {"fix": fix})
+            said = f"called under torch.{mode}(), it raises {type(error).__name__}: {error}"
+            other = f"or do not claim {mode!r} in TorchSide(caller_modes=...)"
+            finding = _finding("no-grad-context", f"{said}; {FIXES[mode]}, {other}")
+            found.append(finding | {"fix": FIXES[mode]})
             continue
         if not same:
             found.append(
@@ -330,7 +328,7 @@ def _graph_watched(model: nn.Module, evaluation: int) -> Iterator[list[int]]:
 def _live_nodes() -> int:
     """Nodes that tensors alive in Python lead to."""
     gc.collect()
-    waiting = [
+    waiting: list[Any] = [
         each.grad_fn
         for each in gc.get_objects()
         if isinstance(each, Tensor) and each.grad_fn is not None
