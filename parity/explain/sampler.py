@@ -16,7 +16,7 @@ from parity.cases import Case
 from parity.explain.causes import Cause, Unexplained, verified
 from parity.explain.events import from_exception, told_of
 from parity.explain.probe import NAMES
-from parity.explain.sampler_draws import differently, drawn_by
+from parity.explain.sampler_draws import FAMILIES, differently, drawn_by
 from parity.explain.sampler_fits import limits_in
 from parity.explain.sampler_rules import (
     RANGES,
@@ -176,9 +176,12 @@ def _last(trace: Trace, place: Place) -> np.ndarray:
 def _aliased(port: Trace) -> list[Cause]:
     trajectory = port.array("float64", "samples")
     last = port.arrays["float64"][f"{NAMES[0]}/last"]
-    if trajectory is None or trajectory.shape != last.shape or len(last) < 2:
+    if trajectory is None or trajectory.shape[1:] != last.shape[1:] or len(last) < 2:
         return []
-    differ = any(not np.array_equal(a, b) for a, b in zip(trajectory, last, strict=True))
+    if len(trajectory) == len(last):
+        differ = any(not np.array_equal(a, b) for a, b in zip(trajectory, last, strict=True))
+    else:
+        differ = bool((trajectory == trajectory[-1]).all() and (last != last[-1]).any())
     if not (differ and np.array_equal(trajectory[-1], last[-1])):
         return []
     evidence = (
@@ -189,7 +192,7 @@ def _aliased(port: Trace) -> list[Cause]:
         Cause(
             "trajectory-aliased",
             "return_every_step",
-            _relative(trajectory, last),
+            _relative(trajectory[: len(last)], last[: len(trajectory)]),
             0.0,
             evidence,
             part="generate_samples/stored",
@@ -438,7 +441,8 @@ def _ways_to_see(trace: Trace, places: Sequence[Place], steps: int) -> list[tupl
                 found.append((seen([p[first : first + steps] for p in known]), ""))
     if alike and own and own != asked and max(own) <= 1000:
         words = f"asked for {', '.join(map(str, asked))} steps it makes {', '.join(map(str, own))}"
-        found.append((seen(None, own), words))
+        parts = [p[: max(own)] for p in known] if len(known) == len(points) else None
+        found.append((seen(parts, own), words))
     if not (alike and own == asked and len(known) == len(points)):
         found.append((seen(None), ""))
     return found
@@ -460,24 +464,29 @@ class _Drawn:
         any: it draws.
         less: less often than the reference.
         later: after the network was evaluated, where the reference draws before.
+        others: of another family than the reference.
     """
 
     any: bool
     less: bool
     later: bool
+    others: bool
 
     @classmethod
     def of(cls, reference: Trace, port: Trace) -> _Drawn:
         expected, ours = (
-            [draw.position for draw in trace.draws if draw.family == "normal"]
+            [draw.position for draw in trace.draws if draw.family in FAMILIES]
             for trace in (reference, port)
         )
-        return cls(bool(ours), len(ours) < len(expected), ours[:1] > expected[:1])
+        families = [{d.family for d in t.draws if d.family in FAMILIES} for t in (reference, port)]
+        less, later = len(ours) < len(expected), ours[:1] > expected[:1]
+        return cls(bool(ours), less, later, families[0] != families[1])
 
 
 def _ids(name: str, value: Any, drawn: _Drawn) -> tuple[str, ...]:
     if (name, value) == ("draws", "never") and drawn.any:
         also = ("noise-missing",) * drawn.less + ("noise-after-update",) * drawn.later
+        also += ("noise-distribution",) * drawn.others
         return ("noise-discarded", *also)
     if isinstance(value, Fitted) and name == "gradient_clip" and value.kind == "value":
         return ("gradient-clip-range",)

@@ -106,31 +106,23 @@ def fitted(
     return Fitted(words + by, tuple(v for v, _ in seen), kind, plain=False)
 
 
-def fitted_uniform(pairs: Sequence[Limits], settings: Sequence[Setting]) -> Uniform:
-    """Uniform noise between limits that were solved for in every call."""
-    words = []
-    ends: list[tuple[float, ...]] = []
-    for number in (0, 1):
-        values = [pair[number] for pair in pairs]
-        ratios = [_rounded(v / s.noise) for v, s in zip(values, settings, strict=True)]
-        first = _rounded(values[0])
-        if max(map(abs, values)) < CLOSE:
-            words.append("0")
-            ends.append((0.0,) * len(values))
-        elif all(_close(r, ratios[0]) for r in ratios):
-            words.append(_times(ratios[0]))
-            ends.append(tuple(ratios[0] * s.noise for s in settings))
-        elif all(_close(v, first) for v in values):
-            words.append(f"{first:g}")
-            ends.append((first,) * len(values))
-        else:
-            words.append(" or ".join(f"{v:g}" for v in values))
-            ends.append(tuple(values))
-    return Uniform(f"uniform from {words[0]} to {words[1]}", tuple(zip(*ends, strict=True)))
+def fitted_uniform(
+    pairs: Sequence[Limits], settings: Sequence[Setting], terms: Mapping[str, Term]
+) -> tuple[Uniform, str] | None:
+    """Uniform noise, in terms of a scale, and that scale's name; the first that fits.
 
-
-def _times(ratio: float) -> str:
-    return {1.0: "noise", -1.0: "-noise"}.get(ratio, f"{ratio:g} * noise")
+    Args:
+        pairs: least and greatest value, as solved for in every call.
+    """
+    if all(high - low < NOTHING for low, high in pairs):
+        return None
+    for name, term in terms.items():
+        units = [[end / term(s) for end in pair] for pair, s in zip(pairs, settings, strict=True)]
+        low, high = (_rounded(end) for end in units[0])
+        low = 0.0 if abs(low) < CLOSE else low
+        if all(abs(u[0] - low) < CLOSE and abs(u[1] - high) < CLOSE for u in units):
+            return Uniform(f"uniform from {low:g} to {high:g} times its scale", (low, high)), name
+    return None
 
 
 def _close(a: float, b: float) -> bool:

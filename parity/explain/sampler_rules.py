@@ -42,10 +42,10 @@ class Fitted:
 
 @dataclasses.dataclass(frozen=True)
 class Uniform:
-    """Noise uniform between two numbers, in each call of the probe."""
+    """Noise uniform between two numbers, in units of its scale."""
 
     words: str
-    limits: tuple[Limits, ...]
+    limits: Limits
 
     def __str__(self) -> str:
         return self.words
@@ -198,8 +198,8 @@ def noise_of(rule: Rule, place: Place, noise: Noise, step: int) -> np.ndarray | 
     if z is None:
         return None
     if isinstance(rule.distribution, Uniform):
-        low, high = rule.distribution.limits[place.number]
-        return np.asarray(low + (high - low) * z)
+        low, high = rule.distribution.limits
+        z = low + (high - low) * z
     return np.asarray(z * place.number_of(rule.noise_scale, SCALES))
 
 
@@ -258,9 +258,9 @@ def departures(rule: Rule, from_rule: Rule) -> list[str]:
     return [name for name in names if getattr(rule, name) != getattr(from_rule, name)]
 
 
-def near(base: Rule, count: int) -> Iterator[Rule]:
-    """Every rule with exactly ``count`` departures from ``base``."""
-    for names in itertools.combinations(OPTIONS, count):
+def near(base: Rule, count: int, fields: Sequence[str] = tuple(OPTIONS)) -> Iterator[Rule]:
+    """Every rule with exactly ``count`` departures from ``base``, in these fields."""
+    for names in itertools.combinations(fields, count):
         others = [[o for o in OPTIONS[name] if o != getattr(base, name)] for name in names]
         for chosen in itertools.product(*others):
             yield dataclasses.replace(base, **dict(zip(names, chosen, strict=True)))

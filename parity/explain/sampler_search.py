@@ -46,6 +46,9 @@ BLIND = 3
 READINGS = 3
 """Departures up to which a rule is told as another reading of one with fewer."""
 
+AFTER = ("reduction", "sign", "accumulate", "gradient_clip", "step", "last_clip", "ending")
+"""What of a rule is about the update."""
+
 PATIENCE = 8.0
 """Seconds for one search."""
 
@@ -160,7 +163,10 @@ class _Search:
         self._late: dict[tuple[Limits | None, int], list[np.ndarray | None]] = {}
 
     def found(self) -> list[Found]:
-        tried = self._blindly() if self.seen.points is None else self._candidates()
+        if self.seen.points is None:
+            tried = self._blindly()
+        else:
+            tried = self._half_blindly() if self.seen.counts else self._candidates()
         found: dict[Rule, Found] = {}
         for rule, drawn in tried:
             if time.monotonic() > self.ends:
@@ -232,6 +238,22 @@ class _Search:
                     yield shaped, each
                 if time.monotonic() > self.ends:
                     return
+            if some:
+                return
+
+    def _half_blindly(self) -> Iterator[tuple[Rule, Drawn]]:
+        """Without the images after the first step: what leads to its points, and few departures
+        in the rest."""
+        before = list(self._before())
+        for count in range(BLIND):
+            some = False
+            for rule, drawn in before:
+                for each in near(rule, count, AFTER):
+                    if self._begins(each, drawn):
+                        some = True
+                        yield each, drawn
+                    if time.monotonic() > self.ends:
+                        return
             if some:
                 return
 
@@ -309,10 +331,15 @@ class _Search:
         if rule.draws == "never":
             yield rule
             return
+        unknown = bool(self.seen.counts)  # the images after the first step are
         late = rule.noise == "after" or all(
             self._same(self._point(p), clipped(p.images, rule.start)) for p in self.seen.places
         )
-        solved = self._late_noise(rule.start, drawn) if late else self._early_noise(rule, drawn)
+        solved: list[np.ndarray | None] = [None] * len(self.seen.places)
+        if not late:
+            solved = self._early_noise(rule, drawn)
+        elif not unknown:
+            solved = self._late_noise(rule.start, drawn)
         if drawn.family == "normal":
             for scale in SCALES:
                 if not late or all(
@@ -362,7 +389,9 @@ class _Search:
                 yield dataclasses.replace(rule, noise_scale=scale)
         elif all(s is not None for s in solved):
             pairs = [(float(s[-2]), float(s[-2] + s[-1])) for s in solved if s is not None]
-            yield dataclasses.replace(rule, distribution=fitted_uniform(pairs, settings))
+            uniform = fitted_uniform(pairs, settings, SCALES)
+            if uniform is not None:
+                yield dataclasses.replace(rule, distribution=uniform[0], noise_scale=uniform[1])
 
     def _inside(self, values: np.ndarray) -> np.ndarray:
         """Which elements lie on no clip's limit."""
