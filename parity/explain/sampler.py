@@ -348,6 +348,8 @@ class _Comparison:
         )
         if self.draws:
             evidence += f"; {self.draws}"
+        if not any(self.traces[1].notes["counts"][self.places[0].call.name]):
+            evidence += "; it never evaluates the network"
         return Unexplained("generate_samples", evidence, "generate_samples")
 
     def _when(self, base: Rule) -> str:
@@ -439,7 +441,7 @@ def _ways_to_see(trace: Trace, places: Sequence[Place], steps: int) -> list[tupl
         if more > 0 and own == [a + more for a in asked]:
             for first in (0, more):
                 found.append((seen([p[first : first + steps] for p in known]), ""))
-    if alike and own and own != asked and max(own) <= 1000:
+    if alike and own and own != asked and 0 < max(own) <= 1000:
         words = f"asked for {', '.join(map(str, asked))} steps it makes {', '.join(map(str, own))}"
         parts = [p[: max(own)] for p in known] if len(known) == len(points) else None
         found.append((seen(parts, own), words))

@@ -320,7 +320,10 @@ def values_of(x: Tensor) -> np.ndarray | None:
     functorch = torch._C._functorch
     while functorch.is_gradtrackingtensor(x):
         x = functorch.get_unwrapped(x)
-    return None if functorch.is_batchedtensor(x) else to_numpy(x).copy()
+    if functorch.is_batchedtensor(x):
+        return None
+    with torch._C._DisableFuncTorch():
+        return to_numpy(x).copy()
 
 
 class TrainingProbeModel(nn.Module):
