@@ -55,6 +55,8 @@ DECAY = (
     "        for parameter in model.parameters():\n"
     "            parameter.mul_(1 - 0.01 * settings.learning_rate)\n"
 )
+EMPTY = "    images_per_step = []\n"
+CHECKED = "    _check(images, steps, step_size, noise, gradient_clip)\n"
 CONTEXT = "    with torch.inference_mode(False), torch.no_grad(), evaluating(model):\n"
 
 CONVS = ("conv1", "conv2", "conv3", "conv4")
@@ -611,6 +613,32 @@ MUTANTS: tuple[Mutant, ...] = (
         ((NOISE, "            torch.randn_like(images) * noise\n"),),
         (*SAMPLES, "noise_distribution"),
         where=THE_NOISE,
+    ),
+    Mutant(
+        "uniform noise",
+        "noise-distribution",
+        SAMPLER,
+        (("torch.randn_like(images) * noise\n", "(2 * torch.rand_like(images) - 1) * noise\n"),),
+        (*SAMPLES, "draw_log", "noise_distribution"),
+        where=THE_NOISE,
+    ),
+    Mutant(
+        "a draw before the loop",
+        "draw-order",
+        SAMPLER,
+        ((EMPTY, EMPTY + "    torch.randn(images.shape)\n"),),
+        (*SAMPLES, "draw_log"),
+        ("noise_distribution",),
+        where=THE_NOISE,
+    ),
+    Mutant(
+        "a step too many",
+        "step-count",
+        SAMPLER,
+        ((CHECKED, CHECKED + "    steps = steps + 1\n"),),
+        ("samples_free_running", "draw_log"),
+        NETWORK,
+        where=("generate_samples, the loop",),
     ),
     Mutant(
         "images clipped to [0, 1]",

@@ -108,13 +108,14 @@ class TorchSide(Side):
             are permuted to match.
         weights: this module's parameter names to the reference's, where they cannot be matched by
             order and shape.
-        caller_modes: the modes in which a caller may use ``generate_samples``.
+        caller_modes: the modes in which a caller may use ``generate_samples``. That it works under
+            ``torch.inference_mode`` is asked for only where it is claimed here.
     """
 
     layout: str = "NCHW"
     flatten: str = "NHWC"
     weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    caller_modes: tuple[str, ...] = CALLER_MODES
+    caller_modes: tuple[str, ...] = ("grad", "no_grad")
 
     framework: ClassVar[str] = "torch"
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import traceback
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from parity.cases import Case
-from parity.explain.sampler import LIVELY, QUIET, Probe
+from parity.explain.probe import LIVELY, NAMES, STEPS, Probe, ProbeCall, probe_calls
 from parity.explain.training import Evaluation, TrainingProbe
+from parity.randomness import Draw
 from parity.traces import Trace
 from parity.training import Trainer, run_steps
 
@@ -17,42 +22,96 @@ if TYPE_CHECKING:
 
 
 def probing(runner: SideRunner, case: Case) -> Trace:
-    """Run the sampler on the probe in float64.
+    """Run the sampler on the probe in float64, in every call that the case stands for.
 
     Returns:
-        ``last`` (steps, B, H, W, C): what separate calls of 1, 2, ... steps return; ``samples``,
-        the trajectory, if the sampler can return every step; ``quiet`` (steps, B, H, W, C), as
-        ``last``, on the probe of small gradients. Notes: ``raised``, an exception's
-        words or None, and ``evaluations`` of the energy in the last call.
+        ``<call>/last`` (steps, B, H, W, C): what separate runs of 1, 2, ... steps return, as many
+        as do not raise; ``<call>/points`` (evaluations, B, H, W, C): the images that the network
+        was evaluated on in the longest of them, where these make up whole batches; ``samples``, the
+        first call's trajectory, if the sampler can return every step.
+        Notes: ``raised``, an exception's words or None, ``raised_when`` and its ``traceback``;
+        ``evaluations`` of the energy in the last run; ``counts``, how many batches each run of a
+        call evaluated, and ``draws``, the log of its longest.
     """
     assert case.sampler is not None
-    evaluations: list[dict[str, bool]] = []
-    notes: dict[str, Any] = {"raised": None, "evaluations": evaluations}
+    notes: dict[str, Any] = {"raised": None, "evaluations": [], "counts": {}, "draws": {}}
     arrays: dict[str, np.ndarray] = {}
-    draws: tuple[Any, ...] = ()
+    draws: tuple[Draw, ...] = ()
     with runner.precision("float64"):
-        lively, quiet = (
-            runner.probe_model(Probe.drawn(size), evaluations) for size in (LIVELY, QUIET)
-        )
-        images = case.images.astype(np.float64)
-        every = runner.sampler_entry.supports("return_every_step")
-        try:
-            for name, model in (("quiet", quiet), ("last", lively)):
-                last = []
-                for steps in range(1, case.sampler.steps + 1):
-                    evaluations.clear()
-                    with runner.shared(model, case, "float64", notes) as randomness:
-                        last.append(runner.sample(model, case, images, steps, False)[0])
-                draws = tuple(randomness.log)
-                arrays[name] = np.stack(last)
-            if every:
-                with runner.shared(lively, case, "float64", notes):
-                    arrays["samples"] = runner.sample(
-                        lively, case, images, case.sampler.steps, True
-                    )
-        except Exception as error:
-            notes["raised"] = f"{type(error).__name__}: {error}"
+        for call in probe_calls(case):
+            _probe_call(runner, call, arrays, notes)
+            if call.name == NAMES[0]:
+                draws = tuple(Draw(*draw) for draw in notes["draws"].get(call.name, ()))
+        if notes["raised"] is None and runner.sampler_entry.supports("return_every_step"):
+            model = runner.probe_model(Probe.drawn(LIVELY), [])
+            images = case.images.astype(np.float64)
+            with (
+                _raising(notes, " when asked for every step"),
+                runner.shared(model, case, "float64", notes),
+            ):
+                arrays["samples"] = runner.sample(model, case, images, STEPS, True)
     return Trace({"float64": arrays}, draws=draws, notes=notes)
+
+
+def _probe_call(
+    runner: SideRunner, call: ProbeCall, arrays: dict[str, np.ndarray], notes: dict[str, Any]
+) -> None:
+    """Runs of 1, 2, ... steps, until one raises: what was learnt before is kept."""
+    case = call.case
+    assert case.sampler is not None
+    evaluations: list[dict[str, Any]] = []
+    model = runner.probe_model(call.probe, evaluations)
+    images = case.images.astype(np.float64)
+    last: list[np.ndarray] = []
+    counts: list[int] = []
+    points: list[np.ndarray] | None = None
+    for steps in range(1, case.sampler.steps + 1):
+        evaluations.clear()
+        with (
+            _raising(notes, f" when asked for {steps} step{'s' * (steps > 1)}"),
+            runner.shared(model, case, "float64", notes) as randomness,
+        ):
+            last.append(runner.sample(model, case, images, steps, False)[0])
+        seen = [evaluation.pop("images", None) for evaluation in evaluations]
+        notes["evaluations"] = list(evaluations)
+        if len(last) < steps:
+            break
+        points = whole_batches(seen, images.shape)
+        counts.append(-1 if points is None else len(points))
+        notes["draws"][call.name] = [dataclasses.astuple(draw) for draw in randomness.log]
+    if last and all(array.shape == last[0].shape for array in last):
+        arrays[f"{call.name}/last"] = np.stack(last)
+        notes["counts"][call.name] = counts
+        if points:
+            arrays[f"{call.name}/points"] = np.stack(points)
+
+
+@contextlib.contextmanager
+def _raising(notes: dict[str, Any], when: str) -> Iterator[None]:
+    """Note the first exception, and go on."""
+    try:
+        yield
+    except Exception as error:
+        if notes["raised"] is None:
+            notes["raised"] = f"{type(error).__name__}: {error}"
+            notes["raised_when"] = when
+            notes["traceback"] = traceback.format_exc()
+
+
+def whole_batches(
+    evaluated: Sequence[np.ndarray | None], shape: tuple[int, ...]
+) -> list[np.ndarray] | None:
+    """The batches that a network was evaluated on, put together where it was given parts of them.
+
+    None if they make up no whole batches, or are not known.
+    """
+    known = [images for images in evaluated if images is not None and images.ndim == len(shape)]
+    if len(known) < len(evaluated) or any(images.shape[1:] != shape[1:] for images in known):
+        return None
+    images = sum(len(part) for part in known)
+    if images % shape[0]:
+        return None
+    return list(np.concatenate(known).reshape(-1, *shape)) if known else []
 
 
 def probing_training(runner: SideRunner, case: Case) -> Trace:

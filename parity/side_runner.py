@@ -21,7 +21,7 @@ from parity import specs
 from parity.cases import Case
 from parity.declarations import ENTRIES, Pair, Side
 from parity.errors import BadCall
-from parity.explain.sampler import Probe
+from parity.explain.probe import Probe
 from parity.explain.training import Evaluation, TrainingProbe
 from parity.floor import floors_of, moved_copies
 from parity.randomness import SharedRandomness, host_generators_seeded
@@ -145,8 +145,9 @@ class SideRunner(abc.ABC):
         """The side's training, around a loaded model; call under :meth:`shared`."""
 
     @abc.abstractmethod
-    def probe_model(self, probe: Probe, evaluations: list[dict[str, bool]]) -> Any:
-        """The probe energy as a model of the framework; notes each evaluation."""
+    def probe_model(self, probe: Probe, evaluations: list[dict[str, Any]]) -> Any:
+        """The probe energy as a model of the framework; notes each evaluation and its ``images``,
+        canonical."""
 
     @abc.abstractmethod
     def training_probe(self, probe: TrainingProbe, evaluated: list[Evaluation]) -> Any:

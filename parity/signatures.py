@@ -1,8 +1,8 @@
 """Other people's ``generate_samples``: whose argument is which, and where the result is.
 
-Names are matched first by declaration (:class:`parity.Call`), then by what the field calls them,
-and a function with exactly the contract's five arguments, none of them recognised, by order. What
-is still open is asked for in one message; nothing is guessed.
+Names are matched first by declaration (:class:`parity.Call`), then by what the field calls them.
+Their order says nothing: one author's fourth argument is the step, another's the noise. What is
+still open is asked for in one message; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -137,19 +137,22 @@ def bind(declared: Entry | Call) -> BoundSampler:
             if match is not None:
                 names[ours] = match
     required = [n for n in open_names if parameters[n].default is inspect.Parameter.empty]
-    if not set(names) & set(REQUIRED) and len(required) == len(REQUIRED):
-        names = dict(zip(REQUIRED, required, strict=True))
     missing = [n for n in REQUIRED if n not in names]
     unknown = [n for n in required if n not in names.values()]
     if missing or unknown:
+        found = [f"{ours!r} is {theirs!r}" for ours, theirs in names.items() if ours in REQUIRED]
+        free = [n for n in open_names if n not in names.values()]
+        asked = ", ".join(f"{n!r}: {'...' if n in missing else names[n]!r}" for n in REQUIRED)
         raise BadCall(
-            f"the arguments of {_shown(function)} cannot be matched: "
+            f"the arguments of {_shown(function)} cannot be matched by their names: "
             + "; ".join(
                 [f"nothing found for {n!r}" for n in missing]
                 + [f"no value known for its {n!r}" for n in unknown]
             )
-            + ". Declare them: generate_samples=parity.Call('module:generate_samples', "
-            "arguments={'images': 'their_name'}, keywords={'device': 'cpu'})"
+            + (f". Known: {', '.join(found)}" if found else "")
+            + f". Say which is which of {', '.join(map(repr, free))}: "
+            f"generate_samples=parity.Call('module:generate_samples', arguments={{{asked}}}); and "
+            "what is none of these has its value in keywords={'device': 'cpu'}"
         )
     return BoundSampler(function, names, dict(call.keywords), call.result)
 

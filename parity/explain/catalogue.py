@@ -212,7 +212,7 @@ CATALOGUE = {
         ),
         Fault(
             "gradient-non-leaf",
-            "requires_grad is set on, or .grad read from, a tensor that is not a leaf",
+            "requires_grad, .grad or a change in place, on a tensor where autograd forbids it",
             GRADIENT,
             EXCEPTION,
             "images = images.detach().requires_grad_(True): detach makes it a leaf again",
@@ -242,6 +242,31 @@ CATALOGUE = {
             RULE + STAGE,
             "images + torch.randn_like(images) * noise: noise is a standard deviation",
             DOCS + "generated/torch.normal.html",
+        ),
+        Fault(
+            "noise-distribution",
+            "the noise is drawn from another distribution, or once for many elements",
+            STEP,
+            RULE,
+            "images + torch.randn_like(images) * noise: one standard normal for each element",
+            "https://docs.pytorch.org/docs/stable/generated/torch.randn_like.html",
+        ),
+        Fault(
+            "draw-order",
+            "random numbers are drawn that the reference does not draw, before those it does",
+            STEP,
+            DRAWN,
+            "draw nothing but the noise of each step: a buffer is made by torch.empty, not "
+            "torch.randn",
+            UVA,
+        ),
+        Fault(
+            "step-count",
+            "the sampler makes another number of steps than it is asked for",
+            STEP,
+            RULE,
+            "for _ in range(steps):",
+            PUBLISHED,
         ),
         Fault(
             "noise-missing",

@@ -39,13 +39,14 @@ def from_findings(checks: Sequence[CheckResult], check: str, where: str) -> Iter
 def from_messages(findings: Sequence[Mapping[str, str]], where: str) -> Iterator[Cause]:
     """Findings ``{id, message}`` that bear an id of the catalogue, each id once.
 
-    A finding may also name its ``part``.
+    A finding may also name its ``part``, and have a ``fix`` of its own.
     """
     firsts = {found["id"]: found for found in reversed(findings)}
     for id_, found in reversed(firsts.items()):
         if id_ in CATALOGUE:
             part = found.get("part") or PARTS.get(id_, where)
-            yield Cause(id_, where, evidence=found["message"], part=part)
+            fix = found.get("fix", "")
+            yield Cause(id_, where, evidence=found["message"], fix=fix, part=part)
 
 
 def from_exception(message: str, evaluations: Sequence[Mapping[str, Any]]) -> Cause | None:
@@ -65,9 +66,16 @@ def from_exception(message: str, evaluations: Sequence[Mapping[str, Any]]) -> Ca
             f"{'on' if last['grad_enabled'] else 'switched off'} and the images "
             f"{'required' if last['requires_grad'] else 'did not require'} them"
         )
+    raised = "generate_samples/raised"
     if re.search("only change requires_grad flags of leaf|non-leaf", message):
-        part = "generate_samples/raised"
-        return Cause("gradient-non-leaf", where, evidence=evidence, part=part)
+        return Cause("gradient-non-leaf", where, evidence=evidence, part=raised)
+    if re.search(r"leaf Variable that requires grad.*in-place", message):
+        evidence += "; a leaf that requires gradients must not be changed in place"
+        fix = (
+            "images = (images + step_size * gradients).detach(), a new tensor at each change; "
+            "requires_grad_(True) only before the network is evaluated"
+        )
+        return Cause("gradient-non-leaf", where, evidence=evidence, fix=fix, part=raised)
     untracked = re.search(
         "does not require grad|NoneType|not have a grad_fn|appears to not have been used", message
     )
@@ -79,6 +87,23 @@ def from_exception(message: str, evaluations: Sequence[Mapping[str, Any]]) -> Ca
             id_ = "gradient-not-tracked"
         elif not last["leaf"]:
             id_ = "gradient-non-leaf"
-    if id_ is None and re.search("through the graph a second time|modified by an inplace", message):
+    carried = len(evaluations) > 1 and last["requires_grad"] and not last["leaf"]
+    if carried and re.search("through the graph a second time|modified by an inplace", message):
         id_ = "state-not-detached"
+        evidence += (
+            f", and were no leaf: at evaluation {len(evaluations)} they still carried the graph of "
+            "the steps before"
+        )
     return None if id_ is None else Cause(id_, where, evidence=evidence, part=PARTS[id_])
+
+
+def told_of(message: str) -> str:
+    """What to look for behind an exception that is no fault of the catalogue; may be empty."""
+    if "modified by an inplace" in message:
+        return (
+            "; the images, or what the network made of them, are changed in place between the "
+            "evaluation and its gradient: change them only after the gradient is taken"
+        )
+    if "through the graph a second time" in message:
+        return "; backward() is called twice on one evaluation"
+    return ""

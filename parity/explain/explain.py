@@ -17,8 +17,8 @@ from parity.errors import PortFailed, ReferenceFailed
 from parity.explain import events
 from parity.explain.causes import Cause, Explanation, Unexplained, placed
 from parity.explain.network import explain_network
+from parity.explain.probe import probe_case as sampler_case
 from parity.explain.sampler import explain_sampler
-from parity.explain.sampler import probe_case as sampler_case
 from parity.explain.training import PROBE_STEPS, Run, explain_training, probe_case, run_of
 from parity.floor import NETWORK_COPIES
 from parity.outcome import CheckResult
@@ -62,10 +62,10 @@ def explain(session: Session, checks: Sequence[CheckResult], plan: Plan) -> Expl
             unexplained.append(_check_problem(checks, network_red))
     looked = red & {*NETWORK, *SAMPLER, *TRAINING, "state_restored", "draw_log in training"}
     if looked and session.has("generate_samples"):
-        state_red = "state_restored" in red
-        found = keep("generate_samples", lambda: _sampler(session, checks, state_red))
-        if red & set(SAMPLER) and not (found or causes or unexplained):
-            unexplained.append(_check_problem(checks, red & set(SAMPLER)))
+        told: set[str] = set()
+        state_red, explained = "state_restored" in red, bool(causes or unexplained)
+        keep("generate_samples", lambda: _sampler(session, checks, state_red, told))
+        unexplained += _open_sampler_checks(checks, red, told, explained)
     waits = False
     if looked and session.has("train_step") and session.has("make_optimizer"):
         explained = bool(causes or unexplained)
@@ -119,7 +119,7 @@ def explain_probes(session: Session) -> Explanation:
     unexplained: list[Unexplained] = []
     parts: list[Found] = []
     if session.has("generate_samples"):
-        parts.append(_sampler(session, (), False))
+        parts.append(_sampler(session, (), False, set()))
     if session.has("train_step") and session.has("make_optimizer"):
         parts.append(_training(session, False, []))
     for found, left in parts:
@@ -134,7 +134,9 @@ def ask_everything(session: Session, plan: Plan) -> None:
         for part in (case, alone(case)):
             _ask_network(session, part)
     if session.has("generate_samples"):
-        session.ask_both("probing", sampler_case(*session.pair.image_range))
+        for clip in {False, session.both_support("gradient_clip")}:
+            case = sampler_case(*session.pair.image_range, gradient_clip=clip)
+            session.ask_both("probing", case)
     if session.has("train_step") and session.has("make_optimizer"):
         training_runs(session, everything=True)
 
@@ -304,17 +306,27 @@ def _coupling(segments: Trace, reference: Trace) -> Cause | None:
 
 
 def _sampler(
-    session: Session, checks: Sequence[CheckResult], state_red: bool
-) -> tuple[list[Cause], list[Unexplained]]:
-    """On the probe, and what it leaves behind."""
-    case = sampler_case(*session.pair.image_range)
+    session: Session, checks: Sequence[CheckResult], state_red: bool, told: set[str]
+) -> Found:
+    """On the probe, and what it leaves behind.
+
+    Args:
+        told: gets the ids of what the probe itself told, "unexplained" for what it showed and could
+            not tell, and "raised" if the sampler did.
+    """
+    told.add("unexplained")  # unless all goes well
+    clip = session.both_support("gradient_clip")
+    case = sampler_case(*session.pair.image_range, gradient_clip=clip)
     reference, port = session.ask_both("probing", case)
     if isinstance(port, PortFailed):
         return [], [Unexplained("generate_samples", str(port).splitlines()[0])]
-    causes, unexplained = explain_sampler(reference, port)
+    causes, unexplained = explain_sampler(reference, port, case)
+    raised = port.notes["raised"] is not None
+    if not unexplained:
+        told.remove("unexplained")
+    told |= {cause.id for cause in causes} | ({"raised"} if raised else set())
     if not state_red:
         return _placed(session, causes, unexplained, case)
-    raised = any(cause.residual_before is None for cause in causes)
     left_behind = list(events.from_findings(checks, "state_restored", "generate_samples"))
     if any(o.failure for c in checks if c.name == "state_restored" for o in c.outcomes):
         found = session.ask_port("probing_state", case=case)
@@ -324,6 +336,31 @@ def _sampler(
         if not (raised and cause.id == "no-grad-context"):
             causes.append(cause)
     return _placed(session, causes, unexplained, case)
+
+
+DRAWING = ("noise-", "draw-order", "step-count", "dtype", "no-grad", "raised", "unexplained")
+"""What a red ``draw_log`` may be due to: what was told begins so."""
+
+
+def _open_sampler_checks(
+    checks: Sequence[CheckResult], red: set[str], told: set[str], network: bool
+) -> list[Unexplained]:
+    """What the sampler's red checks show that nothing found so far explains.
+
+    Args:
+        told: what the probe told.
+        network: something was found in the network, which trajectories follow.
+    """
+    samples = [name for name in SAMPLER if name in red and name.startswith("samples_")]
+    left = []
+    if samples and not told and not network:
+        left.append(_check_problem(checks, {samples[0]}))
+    if "noise_distribution" in red and not told:
+        left.append(_check_problem(checks, {"noise_distribution"}))
+    if "draw_log" in red and not any(id_.startswith(DRAWING) for id_ in told):
+        left.append(_check_problem(checks, {"draw_log"}))
+    probe = "on the probe energy the sampler is the reference's; " if not told else ""
+    return [dataclasses.replace(each, evidence=probe + each.evidence) for each in left]
 
 
 def _training(session: Session, explained: bool, problems: list[str]) -> Found:

@@ -17,7 +17,7 @@ from parity.cases import Case
 from parity.declarations import Pair, Side
 from parity.errors import BadCall
 from parity.explain import training as explained
-from parity.explain.sampler import CURVATURE, Probe
+from parity.explain.probe import CURVATURE, Probe
 from parity.floor import moved
 from parity.randomness import SharedRandomness
 from parity.side_runner import MODELS_KEPT, Arrays, Run, SideRunner, as_scores
@@ -122,12 +122,17 @@ class TensorFlowRunner(SideRunner):
     def forget(self, case: Case) -> None:
         """Nothing: variables are all that training changes, and every case loads them."""
 
-    def probe_model(self, probe: Probe, evaluations: list[dict[str, bool]]) -> keras.Model:
+    def probe_model(self, probe: Probe, evaluations: list[dict[str, Any]]) -> keras.Model:
         c, m = (tf.constant(self.laid_out(array[np.newaxis])) for array in (probe.c, probe.m))
         sign = self.side.energy_sign
 
+        def keep(x: tf.Tensor) -> None:
+            seen = self.canonical_images(x.numpy()) if hasattr(x, "numpy") else None
+            evaluations.append({"images": seen})
+
         class ProbeModel(keras.Model):  # type: ignore[misc]
             def call(self, x: tf.Tensor) -> tf.Tensor:
+                keep(x)
                 energy = c * tf.sin(x - m) + CURVATURE * c * x * x
                 return sign * tf.reduce_sum(energy, axis=(1, 2, 3))[:, tf.newaxis]
 

@@ -17,7 +17,7 @@ from parity.cases import Case
 from parity.declarations import Pair, Side, TorchSide
 from parity.errors import BadCall
 from parity.explain import training as explained
-from parity.explain.sampler import CURVATURE, Probe
+from parity.explain.probe import CURVATURE, Probe
 from parity.randomness import SharedRandomness
 from parity.side_runner import Arrays, Run, SideRunner, as_scores
 from parity.torch_side import localise
@@ -154,9 +154,21 @@ class TorchRunner(SideRunner):
         for precision in DTYPES:
             self._models.pop((repr(case.settings), precision), None)
 
-    def probe_model(self, probe: Probe, evaluations: list[dict[str, bool]]) -> nn.Module:
+    def probe_model(self, probe: Probe, evaluations: list[dict[str, Any]]) -> nn.Module:
         c, m = (self.tensor(array[np.newaxis]) for array in (probe.c, probe.m))
-        return ProbeModel(c, m, self.side.energy_sign, evaluations)
+
+        def keep(x: Tensor) -> None:
+            array = values_of(x)
+            evaluations.append(
+                {
+                    "grad_enabled": torch.is_grad_enabled(),
+                    "requires_grad": x.requires_grad,
+                    "leaf": x.is_leaf,
+                    "images": None if array is None else self.canonical_images(array),
+                }
+            )
+
+        return ProbeModel(c, m, self.side.energy_sign, keep)
 
     def training_probe(
         self, probe: explained.TrainingProbe, evaluated: list[explained.Evaluation]
@@ -264,6 +276,7 @@ class TorchRunner(SideRunner):
 
     def state(self, case: Case) -> list[dict[str, str]]:
         """What ``generate_samples`` leaves behind (``parity.torch_side.state``)."""
+        self._models.clear()  # an earlier call may have left frozen what this one would freeze
         with self.ready(case, "float32", {}) as model:
             try:
                 return self._left_behind(model, case)
@@ -316,23 +329,28 @@ class ProbeModel(nn.Module):
     c: Tensor
     m: Tensor
 
-    def __init__(self, c: Tensor, m: Tensor, sign: int, evaluations: list[dict[str, bool]]) -> None:
+    def __init__(self, c: Tensor, m: Tensor, sign: int, keep: Callable[[Tensor], None]) -> None:
         super().__init__()
         self.one = nn.Parameter(torch.ones((), dtype=c.dtype))
         self.register_buffer("c", c)
         self.register_buffer("m", m)
-        self.sign, self.evaluations = sign, evaluations
+        self.sign, self.keep = sign, keep
 
     def forward(self, x: Tensor) -> Tensor:
-        self.evaluations.append(
-            {
-                "grad_enabled": torch.is_grad_enabled(),
-                "requires_grad": x.requires_grad,
-                "leaf": x.is_leaf,
-            }
-        )
+        self.keep(x)
         energy = self.c * torch.sin(x - self.m) + CURVATURE * self.c * x * x
         return self.sign * self.one * energy.flatten(1).sum(1, keepdim=True)
+
+
+def values_of(x: Tensor) -> np.ndarray | None:
+    """A copy of a tensor's values, also under ``torch.func.grad``; None under ``vmap``."""
+    functorch = torch._C._functorch
+    while functorch.is_gradtrackingtensor(x):
+        x = functorch.get_unwrapped(x)
+    if functorch.is_batchedtensor(x):
+        return None
+    with torch._C._DisableFuncTorch():
+        return to_numpy(x).copy()
 
 
 class TrainingProbeModel(nn.Module):

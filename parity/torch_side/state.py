@@ -6,7 +6,8 @@ Each finding is one sentence that says what was expected, what was found, and ho
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -16,6 +17,12 @@ from parity.cases import Case
 from parity.randomness import SharedRandomness, host_generators_seeded
 from parity.torch_side.dispatch import Interception
 
+FIXES = {
+    "no_grad": "with torch.enable_grad(): around the evaluation and its gradient",
+    "inference_mode": "with torch.inference_mode(False), torch.enable_grad(): around the whole "
+    "loop, and images = images.clone() in it: torch.enable_grad() alone does not leave inference "
+    "mode",
+}
 SHORT, LONG = 3, 12  # steps of the two runs whose live memory is compared
 
 Findings = list[dict[str, str]]
@@ -62,7 +69,7 @@ def findings(
         found += _every_step(run(images.clone(), steps, True))
     found += _callers(images, run, expected, caller_modes)
     found += _empty_batch(images, run)
-    found += _memory(images, call, case.key, layout)
+    found += _memory(images, model, call, case.key, layout)
     return found
 
 
@@ -227,14 +234,10 @@ def _callers(
                 again = torch.as_tensor(run(images.clone()))
                 same = torch.equal(again, expected)
         except Exception as error:
-            found.append(
-                _finding(
-                    "no-grad-context",
-                    f"called under torch.{mode}(), it raises {type(error).__name__}: {error}; open "
-                    "torch.inference_mode(False) and torch.enable_grad() inside, or declare "
-                    "TorchSide(caller_modes=('grad',))",
-                )
-            )
+            said = f"called under torch.{mode}(), it raises {type(error).__name__}: {error}"
+            other = f"or do not claim {mode!r} in TorchSide(caller_modes=...)"
+            finding = _finding("no-grad-context", f"{said}; {FIXES[mode]}, {other}")
+            found.append(finding | {"fix": FIXES[mode]})
             continue
         if not same:
             found.append(
@@ -262,32 +265,81 @@ def _empty_batch(images: Tensor, run: Callable[[Tensor], Any]) -> Findings:
 
 
 def _memory(
-    images: Tensor, call: Callable[[Tensor, int, bool], Any], key: int, layout: str
+    images: Tensor,
+    model: nn.Module,
+    call: Callable[[Tensor, int, bool], Any],
+    key: int,
+    layout: str,
 ) -> Findings:
-    """A graph that is carried from step to step shows as memory that grows with their number."""
-    peaks = []
+    """A graph that is carried from step to step shows as memory that grows with their number.
+
+    Memory alone proves nothing: a list of detached results grows too. The graph must grow as well.
+    """
+    peaks, nodes = [], []
     for steps in (SHORT, LONG):
         interception = Interception(
             randomness=SharedRandomness(key, layout), promote=False, track_memory=True
         )
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(host_generators_seeded(key))
-            stack.enter_context(interception)
+        with host_generators_seeded(key), interception:
             result = call(images.clone(), steps, False)
         peaks.append(interception.peak_bytes)
         del result
     growth = (peaks[1] - peaks[0]) / (LONG - SHORT)
     one_step = images.numel() * images.element_size()
-    if growth >= one_step:
-        return [
-            _finding(
-                "state-not-detached",
-                f"live memory grows by {growth / one_step:.1f} image batches per step "
-                f"({peaks[0]} bytes at {SHORT} steps, {peaks[1]} at {LONG}): the graph of every "
-                "step is kept; detach the images at each step",
-            )
-        ]
-    return []
+    if growth < one_step:
+        return []
+    for steps in (SHORT, LONG):
+        interception = Interception(randomness=SharedRandomness(key, layout), promote=False)
+        with host_generators_seeded(key), interception, _graph_watched(model, steps) as sizes:
+            call(images.clone(), steps, False)
+        nodes.append(max(sizes, default=0))
+    if nodes[1] - nodes[0] < LONG - SHORT:
+        return []
+    return [
+        _finding(
+            "state-not-detached",
+            f"live memory grows by {growth / one_step:.1f} image batches per step "
+            f"({peaks[0]} bytes at {SHORT} steps, {peaks[1]} at {LONG}), and the graph with it "
+            f"({nodes[0]} nodes, {nodes[1]}): the graph of every step is kept; detach the images "
+            "at each step",
+        )
+    ]
+
+
+@contextlib.contextmanager
+def _graph_watched(model: nn.Module, evaluation: int) -> Iterator[list[int]]:
+    """How many nodes of autograd's graph are alive when ``model`` is evaluated the n-th time."""
+    forward, sizes, number = model.forward, [], 0
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        nonlocal number
+        number += 1
+        if number == evaluation:
+            sizes.append(_live_nodes())
+        return forward(*args, **kwargs)
+
+    model.__dict__["forward"] = counting
+    try:
+        yield sizes
+    finally:
+        del model.__dict__["forward"]
+
+
+def _live_nodes() -> int:
+    """Nodes that tensors alive in Python lead to."""
+    gc.collect()
+    waiting: list[Any] = [
+        each.grad_fn
+        for each in gc.get_objects()
+        if isinstance(each, Tensor) and each.grad_fn is not None
+    ]
+    seen: set[Any] = set()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [before for before, _ in node.next_functions]
+    return len(seen)
 
 
 def _first_of_each(found: Findings) -> Findings:

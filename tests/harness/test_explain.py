@@ -14,7 +14,6 @@ from parity.explain.causes import Cause, Explanation, verified
 from parity.explain.explain import explain
 from parity.explain.refit import refit
 from parity.explain.rules import Layer, Segment, compute
-from parity.explain.sampler import OPTIONS, Rule, behaviour, departures, find, near
 from parity.mutants.judge import LEAN
 from parity.plan import draw
 from parity.render.terminal import cause_lines
@@ -273,35 +272,6 @@ def test_a_cause_must_be_in_the_catalogue_and_must_mend() -> None:
     assert verified(1.0, 1e-7, 1e-14)
     assert not verified(1.0, 1e-3, 1e-14)
     assert not verified(1e-15, 0.0, 1e-14), "there was nothing to mend"
-
-
-@pytest.mark.parametrize("field", OPTIONS)
-def test_every_option_of_a_samplers_rule_is_found_again(field: str) -> None:
-    """The probes tell every single departure from the published rule."""
-    for option in OPTIONS[field]:
-        rule = Rule(**{field: option})
-        found = find(behaviour(rule), Rule())
-        assert found[0] == rule
-        assert all(len(departures(f, Rule())) >= len(departures(rule, Rule())) for f in found)
-
-
-def test_rules_that_are_the_same_program_are_both_read() -> None:
-    """The mean, undone by step * B, is a gradient clip of B times the value."""
-    undone = Rule(reduction="mean", step="step_size * B")
-    found = find(behaviour(undone), Rule())
-    assert found[0] == Rule(gradient_clip="value * B")
-    assert undone in found
-
-
-def test_pairs_of_a_samplers_faults_are_reproduced_by_some_rule() -> None:
-    """A sample of all pairs: what is found behaves alike and has no more departures."""
-    rules = list(near(Rule(), 2))
-    for rule in rules[:: len(rules) // 40]:
-        behaves = behaviour(rule)
-        found = find(behaves, Rule())
-        assert found, rule
-        assert len(departures(found[0], Rule())) <= 2
-        np.testing.assert_allclose(behaviour(found[0]), behaves, atol=1e-12)
 
 
 @pytest.mark.parametrize("activation", [n for n in ACTIVATIONS if n != "swish"])

@@ -53,8 +53,31 @@ def test_names_that_others_use() -> None:
     assert bind(shuffled)(**ARGUMENTS) == ["M", "I", 3, 10.0, 0.1, "cpu"]
 
 
-def test_five_unknown_names_are_taken_in_order() -> None:
-    assert bind(anonymous)(**ARGUMENTS) == ["M", "I", 3, 10.0, 0.1]
+def in_another_order(init_batch, scorefn, T, eps, s):  # type: ignore[no-untyped-def]
+    return [scorefn, init_batch, T, eps, s]
+
+
+def test_five_unknown_names_are_asked_for_and_not_taken_in_order() -> None:
+    with pytest.raises(BadCall) as caught:
+        bind(in_another_order)
+    said = str(caught.value)
+    assert "Say which is which of 'init_batch', 'scorefn', 'T', 'eps', 's'" in said
+    assert "arguments={'model': '...', 'images': '...', 'steps': '...'" in said
+    assert "\n" not in said, "one message"
+
+
+def test_what_is_known_already_is_shown_where_the_rest_is_asked_for() -> None:
+    def partly(model, x, T, eps, sigma):  # type: ignore[no-untyped-def]
+        return None
+
+    with pytest.raises(BadCall, match="Known: 'model' is 'model', 'images' is 'x', 'noise' is"):
+        bind(partly)
+
+
+def test_any_order_is_right_once_it_is_declared() -> None:
+    names = {"model": "scorefn", "images": "init_batch", "steps": "T"}
+    declared = Call(in_another_order, arguments={**names, "step_size": "eps", "noise": "s"})
+    assert bind(declared)(**ARGUMENTS) == ["M", "I", 3, 10.0, 0.1]
 
 
 def test_declared_names_and_keywords() -> None:
