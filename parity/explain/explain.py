@@ -19,9 +19,16 @@ from parity.explain.causes import Cause, Explanation, Unexplained, placed
 from parity.explain.network import explain_network
 from parity.explain.probe import probe_case as sampler_case
 from parity.explain.sampler import explain_sampler
-from parity.explain.training import PROBE_STEPS, Run, explain_training, probe_case, run_of
+from parity.explain.training import (
+    PROBE_STEPS,
+    SAMPLING,
+    Run,
+    explain_training,
+    probe_case,
+    run_of,
+)
 from parity.floor import NETWORK_COPIES
-from parity.outcome import CheckResult
+from parity.outcome import CheckResult, Outcome
 from parity.plan import Plan
 from parity.recipes import make_case
 from parity.recorded import Recorded
@@ -82,7 +89,10 @@ def explain(session: Session, checks: Sequence[CheckResult], plan: Plan) -> Expl
     if any(c.name == "preprocessing" and c.verdict is Verdict.DIVERGENT for c in checks):
         others += _preprocessing(checks)
     for check in checks:
-        if check.name in ("initialisation", "preprocessing") and check.verdict is Verdict.INVALID:
+        apart = check.name == "preprocessing" or not (causes or unexplained)
+        if check.name in ("initialisation", "preprocessing") and (
+            apart and check.verdict is Verdict.INVALID
+        ):
             unexplained.append(_check_problem(checks, {check.name}))
     if others:
         case = make_case(session, plan.localising[0])
@@ -351,6 +361,8 @@ def _open_sampler_checks(
         told: what the probe told.
         network: something was found in the network, which trajectories follow.
     """
+    if network:  # what only raises does so wherever the network is evaluated
+        red = {c.name for c in checks if any(_differs(outcome) for outcome in c.outcomes)} & red
     samples = [name for name in SAMPLER if name in red and name.startswith("samples_")]
     left = []
     if samples and not told and not network:
@@ -363,6 +375,11 @@ def _open_sampler_checks(
     return [dataclasses.replace(each, evidence=probe + each.evidence) for each in left]
 
 
+def _differs(outcome: Outcome) -> bool:
+    """Whether it is red by what it answered, not by an exception."""
+    return not outcome.verdict.green and outcome.failure is None
+
+
 def _training(session: Session, explained: bool, problems: list[str]) -> Found:
     """On the probe.
 
@@ -373,6 +390,8 @@ def _training(session: Session, explained: bool, problems: list[str]) -> Found:
     runs, raised = training_runs(session)
     problems += [] if raised is None else [raised]
     causes, unexplained = explain_training(runs) if runs else ([], [])
+    if explained:
+        unexplained = [left for left in unexplained if left.where != SAMPLING]
     graph = None if raised is None else events.from_exception(raised, [])
     if graph is not None and graph.id == "state-not-detached":
         where, part = "train_step", "train_step/raised"

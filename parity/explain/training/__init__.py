@@ -9,11 +9,12 @@ from parity.explain.training.probe import (
     probe_case,
     run_of,
 )
-from parity.explain.training.stages import explain_training
+from parity.explain.training.stages import SAMPLING, explain_training
 
 __all__ = [
     "CURVATURE",
     "PROBE_STEPS",
+    "SAMPLING",
     "Evaluation",
     "Run",
     "TrainingProbe",

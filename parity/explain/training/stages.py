@@ -54,6 +54,10 @@ def _told(cause: Cause) -> Cause:
     return dataclasses.replace(cause, residual_before=before, residual_after=after)
 
 
+SAMPLING = "train_step, its sampling"
+"""What is left of a training whose sampler is wrong; the sampler itself is asked elsewhere."""
+
+
 def _evaluations(runs: Sequence[tuple[Run, Run]]) -> Unexplained | None:
     """Samples that differ after another number of evaluations, as of more or fewer steps.
 
@@ -66,5 +70,5 @@ def _evaluations(runs: Sequence[tuple[Run, Run]]) -> Unexplained | None:
                     f"sampling evaluates the network {ours.evaluations} times a step, the "
                     f"reference's {truth.evaluations} times, and the samples are others"
                 )
-                return Unexplained("train_step, its sampling", text, "train_step")
+                return Unexplained(SAMPLING, text, "train_step")
     return None
