@@ -18,7 +18,7 @@ from parity.recipes import Recipe
 from parity.recorded import Recorder, key_of
 from parity.runner import properties
 from parity.session import Session
-from parity.traces import Trace
+from parity.traces import Trace, chosen
 from parity.training import stepwise
 
 GOLDEN = Profile("golden", 4, 8, 3, 3, 6, 3, 2, 5, 1)
@@ -85,12 +85,6 @@ def sampled(key: str, answer: Any) -> Any:
         for name, array in weights.items()
     }
     return archive.to_bytes(few, about)
-
-
-def chosen(steps: int) -> list[int]:
-    """Which steps of a trajectory are kept: those after 1, 2, 4, 8, ... steps, and the last."""
-    kept = {2**n - 1 for n in range(steps.bit_length()) if 2**n - 1 < steps}
-    return sorted({*kept, steps - 1})
 
 
 def record(session: RecordingSession, folder: Path, seed: int, tell: Tell) -> None:

@@ -26,10 +26,13 @@ from parity.explain.training import Evaluation, TrainingProbe
 from parity.floor import floors_of, moved_copies
 from parity.randomness import SharedRandomness, host_generators_seeded
 from parity.signatures import BoundSampler, bind
-from parity.traces import PRECISIONS, Trace
+from parity.traces import PRECISIONS, Trace, chosen
 from parity.training import Trainer
 
 Arrays = dict[str, np.ndarray]
+
+FEW_STEPS = 8
+"""Steps of a trajectory up to which a sampler that returns only the last is run for each."""
 
 MODELS_KEPT = 64  # built models, by settings and precision
 
@@ -283,7 +286,8 @@ class SideRunner(abc.ABC):
     ) -> Trace:
         """The trajectory of the case's images under shared noise, in both precisions.
 
-        A sampler that cannot return every step is run once for each number of steps.
+        A sampler that cannot return every step is run once for each number of steps, or if they
+        are many for 1, 2, 4, ...: notes ``ran``.
         """
         if case.sampler is None:
             raise BadCall("the case calls no sampler: it has no 'sampler' arguments")
@@ -322,12 +326,17 @@ class SideRunner(abc.ABC):
     def _trajectory(self, run: Run, images: np.ndarray) -> tuple[np.ndarray, SharedRandomness]:
         assert run.case.sampler is not None
         steps = run.case.sampler.steps
-        every = self.sampler_entry.supports("return_every_step")
-        runs = [steps] if every else range(1, steps + 1)
-        parts = []
-        for n_steps in runs:
+        if self.sampler_entry.supports("return_every_step"):
             with self.shared_in(run) as randomness:
-                parts.append(self.sample(run.model, run.case, images, n_steps, every))
+                return self.sample(run.model, run.case, images, steps, True), randomness
+        # Each number of steps is a run of its own: of a long trajectory a few are made.
+        ran = chosen(steps) if steps > FEW_STEPS else list(range(steps))
+        parts: list[np.ndarray] = []
+        for step in ran:
+            with self.shared_in(run) as randomness:
+                last = self.sample(run.model, run.case, images, step + 1, False)
+            parts += [last] * (step + 1 - len(parts))  # what was not run is not looked at
+        run.notes["ran"] = ran
         return np.concatenate(parts), randomness
 
     def unintercepted_samples(self, case: Case, seed: int) -> np.ndarray:

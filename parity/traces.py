@@ -136,3 +136,9 @@ def array_digest(array: np.ndarray) -> str:
     sha = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     sha.update(np.ascontiguousarray(array).data if array.size else b"")
     return sha.hexdigest()
+
+
+def chosen(steps: int) -> list[int]:
+    """Of a long trajectory: those after 1, 2, 4, 8, ... steps, and the last."""
+    kept = {2**n - 1 for n in range(steps.bit_length()) if 2**n - 1 < steps}
+    return sorted({*kept, steps - 1})

@@ -67,7 +67,8 @@ def _free_running(session: Session, case: Case, reference: Trace, port: Trace) -
         return Outcome("samples_free_running", (compare("samples", answer, ours, None),), case)
     same_bits = reference.same_bits(port, "samples")
     comparisons = []
-    for place, step in enumerate(kept_steps(reference)):
+    kept = [(place, step) for place, step in kept_steps(reference) if step in _ran(port)]
+    for place, step in kept:
         if step >= horizon:
             break
         in_float32 = step < horizon32 and ours32 is not None and ours32.shape == shape
@@ -82,8 +83,10 @@ def _free_running(session: Session, case: Case, reference: Trace, port: Trace) -
                 same_bits=same_bits,
             )
         )
-    kept = kept_steps(reference)
-    shown = Trajectory.of(case.images, kept, truth, ours[kept], list(floors[kept]), horizon)
+    places, steps = [place for place, _ in kept], [step for _, step in kept]
+    shown = Trajectory.of(
+        case.images, steps, truth[places], ours[steps], list(floors[steps]), horizon
+    )
     notes = {"steps": len(floors), "horizon": horizon}
     return Outcome("samples_free_running", tuple(comparisons), case, notes=notes, exhibit=shown)
 
@@ -94,15 +97,26 @@ def _horizon(floors: np.ndarray, limit: float) -> int:
     return int(beyond[0]) if beyond.size else len(floors)
 
 
-def kept_steps(reference: Trace) -> list[int]:
-    """The steps whose samples the trace holds: all, unless it was thinned for a golden."""
-    return list(reference.notes.get("kept", range(len(reference.floors["float64"]["samples"]))))
+def kept_steps(reference: Trace) -> list[tuple[int, int]]:
+    """(place in the array, step) of the samples that the trace holds.
+
+    All, unless it was thinned for a golden, or its sampler was not run for each number of steps.
+    """
+    steps = range(len(reference.floors["float64"]["samples"]))
+    kept = enumerate(reference.notes.get("kept", steps))
+    return [(place, step) for place, step in kept if step in _ran(reference)]
+
+
+def _ran(trace: Trace) -> Sequence[int]:
+    """The steps that were run; all, if the sampler returns every step."""
+    samples = next(iter(trace.arrays.values()))["samples"]
+    return trace.notes.get("ran") or range(max(len(samples), 1 + max(trace.notes.get("kept", [0]))))
 
 
 def _teacher_forced(session: Session, case: Case, reference: Trace) -> Outcome:
-    teacher, steps = teacher_forced_case(
-        case, reference.arrays["float64"]["samples"], kept_steps(reference)
-    )
+    kept = kept_steps(reference)
+    samples = reference.arrays["float64"]["samples"][[place for place, _ in kept]]
+    teacher, steps = teacher_forced_case(case, samples, [step for _, step in kept])
     batch = len(case.images)
     answer, port = session.ask_both("samples", teacher, reference={"copies": TRAJECTORY_COPIES})
     if isinstance(port, PortFailed):
