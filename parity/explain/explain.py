@@ -55,6 +55,8 @@ def explain(session: Session, checks: Sequence[CheckResult], plan: Plan) -> Expl
     waits = False
     if looked and session.has("train_step") and session.has("make_optimizer"):
         found, left, waits = _training(session, bool(causes or unexplained))
+        if any(cause.id == "step-count" for cause in causes):
+            left, waits = [], True  # chains of another length, which training's probe only counts
         causes += found
         unexplained += left
         training_red = red & {*TRAINING, "draw_log in training"}
@@ -290,6 +292,9 @@ def _open_sampler_checks(
         told: what the probe told.
         network: something was found in the network, which trajectories follow.
     """
+    # A network that raises makes every check of the sampler fail.
+    failed = {c.name for c in checks for o in c.outcomes if o.failure} if network else set()
+    red = red - failed
     samples = [name for name in SAMPLER if name in red and name.startswith("samples_")]
     left = []
     if samples and not told and not network:
