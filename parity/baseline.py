@@ -7,12 +7,13 @@ Both can be told only against a record. ``parity record`` keeps one beside the g
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from parity import archive, goldens
+from parity import goldens
 from parity.comparison import Verdict
 from parity.errors import GoldenRefused
 from parity.outcome import CheckResult
@@ -32,11 +33,13 @@ class Baseline:
     """A green port, as it was recorded.
 
     Attributes:
-        margins: check -> the most noise floors of any of its arrays, in float64.
+        green: no check that compared anything was red.
+        margins: green check -> the most noise floors of any of its arrays, in float64.
         sources: the port's own files, relative to the project, with their digests.
         environment: versions and settings of the port's process.
     """
 
+    green: bool
     margins: Mapping[str, float]
     sources: Mapping[str, str]
     environment: Mapping[str, str]
@@ -85,35 +88,47 @@ class Since:
 
     Attributes:
         differences: of the environment.
+        not_judged: why margins were not judged, one sentence; else "".
         changed: the port's sources that are not the recorded ones.
         margins: of each check that is green; none in another environment, where last bits differ.
         attribution: what a verdict that is not green is put down to, one sentence; else "".
     """
 
     differences: tuple[Difference, ...] = ()
+    not_judged: str = ""
     changed: tuple[str, ...] = ()
     margins: tuple[Margin, ...] = ()
     attribution: str = ""
 
 
-def record(session: Session, checks: Sequence[CheckResult], folder: Path) -> str:
-    """Keep a green port's margins beside the golden; what was done, in words."""
-    red = [check.name for check in checks if not check.verdict.green]
-    if red:
-        return (
-            f"the port is not green in {', '.join(red)}, so no margins were recorded: "
-            f"see 'parity explain --golden {folder}'"
-        )
+def record(session: Session, checks: Sequence[CheckResult], golden: Path) -> tuple[bytes, str]:
+    """The margins of the checks that are green, to be kept beside a golden.
+
+    Args:
+        golden: the folder of the golden that the port was held against.
+
+    Returns:
+        The file's content; and what was recorded, in words.
+    """
+    red = [c.name for c in checks if not c.verdict.green and c.verdict is not Verdict.UNCHECKED]
     content = {
         "kind": "baseline",
         "schema": SCHEMA,
-        "golden": goldens.digest_of_file(folder / goldens.MANIFEST),
+        "golden": goldens.digest_of_file(golden / goldens.MANIFEST),
+        "green": not red,
         "margins": margins_of(checks),
         "sources": sources_of(session),
         "environment": session.port_environment(),
     }
-    archive.write_whole(folder / goldens.BASELINE, goldens.sealed(content))
-    return f"the port is green; its margins are in {folder / goldens.BASELINE}"
+    said = "the port is green; its margins are recorded too"
+    if red:
+        said = (
+            f"the port is not green in {', '.join(red)}: margins of the other checks are recorded; "
+            "'parity explain --golden DIR' says why"
+        )
+    elif unchecked := [c.name for c in checks if c.verdict is Verdict.UNCHECKED]:
+        said += f", but for what is unchecked: {', '.join(unchecked)}"
+    return goldens.sealed(content), said
 
 
 def load(golden: goldens.Golden) -> Baseline | None:
@@ -130,7 +145,10 @@ def load(golden: goldens.Golden) -> Baseline | None:
         raise GoldenRefused(f"{path} belongs to another golden than {golden.folder}: record again")
     try:
         margins = {str(name): float(floors) for name, floors in content["margins"].items()}
-        return Baseline(margins, dict(content["sources"]), dict(content["environment"]))
+        if not all(math.isfinite(floors) and floors >= 0 for floors in margins.values()):
+            raise ValueError("margins are numbers of at least 0")
+        sources, environment = dict(content["sources"]), dict(content["environment"])
+        return Baseline(bool(content["green"]), margins, sources, environment)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise GoldenRefused(f"{path} holds no baseline: {error}") from error
 
@@ -155,18 +173,23 @@ def since(
         if name != "python" and golden.environment.get(name) != here.get(name)
     ]
     if baseline is None:
-        return Since(tuple(elsewhere), (), (), "")
+        return Since(tuple(elsewhere), "margins were not judged: none are recorded")
+    recorded = baseline.environment
     differences = [
-        Difference(name, baseline.environment.get(name), here.get(name))
-        for name in sorted({*baseline.environment, *here})
-        if baseline.environment.get(name) != here.get(name)
+        Difference(name, recorded.get(name), here.get(name))
+        for name in sorted({*recorded, *here})
+        if _told(name, recorded) != _told(name, here)
     ]
     now = sources_of(session)
     changed = sorted(n for n in {*baseline.sources, *now} if baseline.sources.get(n) != now.get(n))
     if port is not None:
         changed = [port]
     margins: list[Margin] = []
-    if not differences:
+    not_judged = ""
+    if differences:
+        where = ", ".join(f"{d.name} {d.recorded} -> {d.here}" for d in differences)
+        not_judged = f"margins were not judged, for last bits differ with the environment: {where}"
+    else:
         margins = [
             Margin(name, baseline.margins[name], floors)
             for name, floors in margins_of(checks).items()
@@ -174,10 +197,17 @@ def since(
         ]
     return Since(
         (*differences, *elsewhere),
+        not_judged,
         tuple(changed),
         tuple(margins),
-        attributed(checks, changed, differences),
+        attributed(checks, changed, differences) if baseline.green else "",
     )
+
+
+def _told(name: str, environment: Mapping[str, str]) -> str | None:
+    """What of an entry counts: of Python, no patch level."""
+    value = environment.get(name)
+    return ".".join(value.split(".")[:2]) if name == "python" and value else value
 
 
 def attributed(
@@ -189,7 +219,7 @@ def attributed(
     the environment is to blame. Where both changed, float64 decides: no other library makes another
     program of one, and rounding moves float64 by floors.
     """
-    red = [check.verdict for check in checks if not check.verdict.green]
+    red = [c.verdict for c in checks if not c.verdict.green and c.accepted is None]
     if not red:
         return ""
     files = ", ".join(changed)
@@ -203,7 +233,12 @@ def attributed(
             "neither the port nor its environment changed since it was green; look at what is not "
             "recorded: data files, hardware, a generator of your own"
         )
-    if all(verdict is Verdict.IMPRECISE for verdict in red):
+    if Verdict.DIVERGENT not in red and Verdict.IMPRECISE not in red:
+        return (
+            f"both changed, the port ({files}) and the environment ({versions}), and nothing was "
+            "compared that could tell which of them is to blame: try the recorded versions"
+        )
+    if Verdict.DIVERGENT not in red:
         return (
             f"both changed, the port ({files}) and the environment ({versions}); float64 agrees, "
             "so it is still the same program: first look at the libraries' float32 arithmetic"

@@ -187,7 +187,7 @@ def _mutants_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser
         "--matrix", type=Path, metavar="FILE", help="write the kill matrix as Markdown"
     )
     _run_options(parser)
-    _page_options(parser)
+    _html_option(parser)
     _timeout_option(parser)
     parser.set_defaults(module="mutants")
 
@@ -250,10 +250,14 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
 
 
-def _page_options(parser: argparse.ArgumentParser) -> None:
+def _html_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="write the report as one page for a browser"
     )
+
+
+def _page_options(parser: argparse.ArgumentParser) -> None:
+    _html_option(parser)
     parser.add_argument(
         "--junit", type=Path, metavar="FILE", help="write the checks as JUnit XML, for a CI server"
     )

@@ -52,6 +52,9 @@ class Side:
         layout: how this side lays out images.
         buffer_images: the attribute of the replay buffer that holds its images; found by itself
             if there is only one.
+        sources: further files that the side is made of, relative to the project: what it does not
+            import or open in Python, such as weights that the framework reads. If one of them
+            changes, a golden is stale.
         energy_sign: what ``model`` returns is ``energy_sign`` times what the reference's returns.
     """
 
@@ -65,6 +68,7 @@ class Side:
     buffer_images: str | None = None
     layout: str = "NHWC"
     energy_sign: int = 1
+    sources: tuple[str, ...] = ()
 
     framework: ClassVar[str] = ""
 

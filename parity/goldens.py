@@ -9,6 +9,7 @@ name; it is never half believed.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -18,7 +19,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,41 @@ class Golden:
         return [name for name, keys in self.files.items() if not used & set(keys)]
 
 
-def write(
+def write(folder: Path, **content: Any) -> None:
+    """Write a golden whole, in place of the one that is there, or not at all.
+
+    Args:
+        content: as :func:`fill` takes it.
+
+    Raises:
+        BadCall: the folder cannot be written, or holds something else than a golden.
+    """
+    with replacing(folder) as fresh:
+        fill(fresh, **content)
+
+
+@contextlib.contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A fresh folder that at the end takes the place of ``folder``; not at all, if that fails.
+
+    Raises:
+        BadCall: the folder cannot be written, or holds something else than a golden.
+    """
+    refuse_other_content(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            yield fresh
+            fresh.chmod(0o755)
+            _exchange(fresh, folder)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    except OSError as error:
+        raise BadCall(f"the golden {folder} cannot be written: {error}") from error
+
+
+def fill(
     folder: Path,
     *,
     pair: str,
@@ -81,15 +116,11 @@ def write(
     sources: Mapping[str, str],
     groups: Mapping[str, Answers],
 ) -> None:
-    """Write a golden whole, in place of the one that is there, or not at all.
+    """Write a golden's files into an empty folder.
 
     Args:
         groups: name of a case -> the answers to it; bytes are an archive's, all else plain values.
-
-    Raises:
-        BadCall: the folder cannot be written, or holds something else than a golden.
     """
-    refuse_other_content(folder)
     files = {f"{name}.safetensors": _packed(answers) for name, answers in groups.items()}
     content = {
         "kind": "golden",
@@ -105,18 +136,8 @@ def write(
         },
     }
     files[MANIFEST] = sealed(content)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            for name, data in files.items():
-                (fresh / name).write_bytes(data)
-            fresh.chmod(0o755)
-            _exchange(fresh, folder)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-    except OSError as error:
-        raise BadCall(f"the golden {folder} cannot be written: {error}") from error
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
 
 
 def _exchange(fresh: Path, folder: Path) -> None:
@@ -203,13 +224,20 @@ def read(folder: Path) -> Golden:
             pair=content["pair"],
             seed=content["seed"],
             plan=Plan.from_dict(content["plan"]),
-            environment=content["environment"],
-            sources=content["sources"],
+            environment=_strings(content, "environment"),
+            sources=_strings(content, "sources"),
             files=files,
             answers=answers,
         )
-    except (BadCall, KeyError, TypeError, ValueError) as error:
+    except (BadCall, KeyError, TypeError, ValueError, AttributeError) as error:
         raise GoldenRefused(f"{folder / MANIFEST} lists no cases of ours: {error}") from error
+
+
+def _strings(content: Mapping[str, Any], key: str) -> dict[str, str]:
+    found = content[key]
+    if not all(isinstance(part, str) for item in found.items() for part in item):
+        raise ValueError(f"{key} is no table of texts")
+    return dict(found)
 
 
 def changes(before: Golden, after: Golden) -> list[str]:
@@ -244,14 +272,33 @@ def _change(before: Any, after: Any) -> tuple[float, str]:
 
 
 def digest_of_file(path: Path) -> str | None:
-    """SHA-256 of a file's bytes; None if there is no such file."""
+    """SHA-256 of an ordinary file's bytes; None if there is no such file."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
 
 
+def _is_plain_name(name: str) -> bool:
+    """Whether it names something below a folder, whatever that folder is."""
+    path = PurePosixPath(name)
+    return not ("\0" in name or path.is_absolute() or ".." in path.parts or not path.parts)
+
+
 def _refuse_stale(folder: Path, root: Path, sources: Mapping[str, str]) -> None:
+    for name in sources:
+        if not _is_plain_name(name):
+            raise GoldenRefused(
+                f"{folder / MANIFEST} lists the source {name!r}, which is no name "
+                "of a file in the project"
+            )
+    if not sources:
+        raise GoldenRefused(
+            f"{folder / MANIFEST} lists no sources, so it could not tell if it is stale"
+        )
     changed = [name for name, digest in sources.items() if digest_of_file(root / name) != digest]
     if changed:
         gone = [name for name in changed if not (root / name).exists()]
@@ -296,7 +343,7 @@ def unsealed(path: Path, kind: str, schema: int) -> dict[str, Any]:
         content = json.loads(data)["content"]
         if content["kind"] != kind:
             raise GoldenRefused(f"{path} is of kind {content['kind']!r}, not a {kind}")
-        if content["schema"] != schema:
+        if type(content["schema"]) is not int or content["schema"] != schema:
             raise GoldenRefused(
                 f"{path} has schema {content['schema']!r}; this version of parity reads {schema}"
             )

@@ -10,7 +10,7 @@ from parity import specs, strategies
 from parity.cases import SamplerCall
 from parity.drawing import drawn
 from parity.profiles import Profile
-from parity.recipes import Recipe, TrainingRecipe, WeightsRecipe
+from parity.recipes import IMAGE_KINDS, Recipe, TrainingRecipe, WeightsRecipe
 from parity.session import Session, Settings
 
 
@@ -34,6 +34,10 @@ class Plan:
     localising: tuple[Recipe, ...] = ()
     relations: tuple[Recipe, ...] = ()
 
+    def __len__(self) -> int:
+        """How many cases there are."""
+        return sum(len(getattr(self, field.name)) for field in dataclasses.fields(self))
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
         return dataclasses.asdict(self)
@@ -50,9 +54,18 @@ class Plan:
         return cls(**recipes, initialisations=initialisations)
 
 
+MOST = 1 << 16
+"""What a number of images or steps in a file may be at most: more is a mistake, or harm."""
+
+
 def _recipe(plain: Mapping[str, Any]) -> Recipe:
+    """A recipe from a file that anybody may have written.
+
+    Raises:
+        BadCall, KeyError, TypeError, ValueError: it is none.
+    """
     sampler, training = plain["sampler"], plain["training"]
-    return Recipe(
+    recipe = Recipe(
         **{
             **plain,
             "weights": WeightsRecipe(**plain["weights"]),
@@ -60,6 +73,20 @@ def _recipe(plain: Mapping[str, Any]) -> Recipe:
             "training": None if training is None else TrainingRecipe(**training),
         }
     )
+    counts = {"batch": recipe.batch, "key": recipe.key, "seed": recipe.weights.seed}
+    if recipe.training is not None:
+        counts |= {"steps": recipe.training.steps, "buffer": recipe.training.buffer or 0}
+    if recipe.sampler is not None:
+        counts["steps"] = max(counts.get("steps", 0), recipe.sampler.steps)
+    for name, count in counts.items():
+        most = MOST if name in ("batch", "steps", "buffer") else 2**63
+        if type(count) is not int or not 0 <= count <= most:
+            raise ValueError(f"{name} is {count!r}, expected a whole number from 0 to {most}")
+    if recipe.images not in IMAGE_KINDS:
+        raise ValueError(f"images are {recipe.images!r}, expected one of {IMAGE_KINDS}")
+    if not 0 < recipe.weights.scale < 1e6:
+        raise ValueError(f"the weights' scale is {recipe.weights.scale!r}")
+    return recipe
 
 
 def possible(session: Session, plan: Plan) -> Plan:

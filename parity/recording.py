@@ -88,11 +88,11 @@ def sampled(key: str, answer: Any) -> Any:
 
 
 def record(session: RecordingSession, folder: Path, seed: int, tell: Tell) -> None:
-    """Ask the reference everything, and write the golden.
+    """Ask the reference everything, and write the golden into an empty folder.
 
     Raises:
         ReferenceFailed: the reference raised, hung or died.
-        BadCall: the golden cannot be written.
+        OSError: the golden cannot be written.
     """
     recorder = session.reference
     assert isinstance(recorder, Recorder)
@@ -117,7 +117,7 @@ def record(session: RecordingSession, folder: Path, seed: int, tell: Tell) -> No
     ask_everything(session, plan)
     tell("what an explanation asks", 1, 1)
     keep("explanation")
-    goldens.write(
+    goldens.fill(
         folder,
         pair=session.pair_spec,
         seed=seed,

@@ -40,6 +40,7 @@ class Report:
         port: SPEC of a port that replaced the pair's own, or None; likewise ``reference``.
         golden: folder of the golden that stood for the reference, if one did.
         narrowed: the checks the run was narrowed to with ``--only``; empty for all.
+        remarks: what else a reader has to know, such as cases that this port cannot be asked.
         explanation: what ``parity explain`` found; None for ``parity check``.
         problems: what makes the run not green besides its checks, such as an unused waiver.
         failing: check -> its smallest failing case, and that case's file relative to the project.
@@ -58,6 +59,7 @@ class Report:
     golden: str | None = None
     narrowed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     explanation: Explanation | None = None
     failing: Mapping[str, tuple[Case, Path]] = dataclasses.field(default_factory=dict)
     since: Since | None = None
@@ -87,6 +89,7 @@ class Report:
             "narrowed": list(self.narrowed),
             "verdict": str(self.verdict),
             "problems": list(self.problems),
+            "remarks": list(self.remarks),
             "environment": dict(self.environment),
             "checks": [
                 _check(check)

@@ -17,9 +17,16 @@ from parity import archive, specs
 from parity.cases import Case
 from parity.declarations import Pair, Side
 from parity.errors import BadCall, MissingPackage
+from parity.opened import OPENED
 from parity.probing import probing, probing_training
 from parity.side_runner import SideRunner
 from parity.training import training
+
+
+def _may_be_source(file: str) -> bool:
+    """Whether a person may have written the file, and would call it part of the program."""
+    return "site-packages" not in file and "__pycache__" not in file and not file.endswith(".pyc")
+
 
 INSTALL = {
     "torch": "pip install 'torch==2.13.0'",
@@ -48,12 +55,14 @@ class Requests:
         }
 
     def sources(self, root: str) -> list[str]:
-        """The project's own files that this process has imported, relative to ``root``."""
+        """The project's own files that this process has imported or opened, relative to ``root``,
+        and those that its side declares."""
         folder, package = Path(root).resolve(), Path(__file__).resolve().parent
         files = {getattr(module, "__file__", None) or "/" for module in list(sys.modules.values())}
-        found = set()
-        for path in (Path(file).resolve() for file in files if "site-packages" not in file):
-            if path.is_relative_to(folder) and not path.is_relative_to(package):
+        found = set(self.runner.side.sources)
+        for path in (Path(file).resolve() for file in files | OPENED if _may_be_source(file)):
+            inside = path.is_relative_to(folder) and not path.is_relative_to(package)
+            if inside and path.is_file():
                 found.add(path.relative_to(folder).as_posix())
         return sorted(found)
 

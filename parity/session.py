@@ -245,6 +245,9 @@ class Session:
             BadFile: missing, cut short or altered. BadCall: they are not the reference model's;
                 the names that are missing, extra or of another shape are listed.
         """
+        if name not in self.pair.weights:
+            known = ", ".join(self.pair.weights) or "none"
+            raise BadCall(f"the pair declares no weights called {name!r}; known: {known}")
         if name not in self._trained:
             path = self.root / self.pair.weights[name]
             arrays, _ = archive.load(path)

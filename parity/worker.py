@@ -8,19 +8,21 @@ import sys
 import traceback
 from typing import Any
 
+from parity import opened
 from parity.errors import BadCall, MissingPackage, ParityError
 
 
 def serve(channel: Any) -> None:
     """Answer requests ``(method, arguments)`` with ``("ok", value)`` or ``("error", ...)``."""
     start = channel.receive()
+    opened.watch()
     _redirect_last_words(start["last_words"])
     patience = 0.9 * start["timeout"]  # then it says where it is, before it is stopped
     for folder in reversed(start["path"]):
         if folder not in sys.path:
             sys.path.insert(0, folder)
     handler: Any = None
-    opened: dict[str, Any] = {}
+    side: dict[str, Any] = {}
     overlaid: list[str] = []
     channel.send(("ok", None))
     for method, arguments in channel:
@@ -30,14 +32,14 @@ def serve(channel: Any) -> None:
             if method == "open":
                 from parity.requests import open_side
 
-                opened = arguments
-                handler = open_side(**opened)
+                side = arguments
+                handler = open_side(**side)
                 value = handler.describe()
             elif method == "overlay":
                 from parity.requests import open_side
 
                 _overlay(arguments["folder"], overlaid)
-                handler = open_side(**opened)
+                handler = open_side(**side)
                 value = handler.describe()
             else:
                 value = getattr(handler, method)(**arguments)

@@ -19,8 +19,16 @@ FILES = ("json", "junit", "html", "summary")
 
 def refuse(options: argparse.Namespace) -> None:
     """Fail before the run if one of the files cannot be written."""
+    paths: dict[Path, str] = {}
     for name in FILES:
-        refuse_unwritable(getattr(options, name, None), f"--{name}")
+        path = getattr(options, name, None)
+        refuse_unwritable(path, f"--{name}")
+        if path is not None and paths.setdefault(path.resolve(), name) != name:
+            other = paths[path.resolve()]
+            raise BadCall(f"--{name} and --{other} name the same file, {path}")
+        golden = getattr(options, "golden", None)
+        if path is not None and golden is not None and path.resolve().parent == golden.resolve():
+            raise BadCall(f"--{name} {path} lies in the golden, which holds nothing else")
 
 
 def write(report: Report | Mapping[str, Any], options: argparse.Namespace) -> None:

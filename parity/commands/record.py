@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
             before = goldens.read(options.golden)
         except GoldenRefused as error:
             print(f"replacing what cannot be read: {error}")
-    with progress(Console(stderr=True)) as tell:
+    with goldens.replacing(options.golden) as fresh, progress(Console(stderr=True)) as tell:
         with RecordingSession(
             pair,
             reference=options.reference,
@@ -45,8 +45,8 @@ def run(options: argparse.Namespace) -> int:
             remember=True,
             root=config.root,
         ) as session:
-            record(session, options.golden, options.seed, tell)
-        after = goldens.read(options.golden)
+            record(session, fresh, options.seed, tell)
+        after = goldens.read(fresh)
         recorded = Recorded(after.answers, f"the golden {options.golden}")
         with Session(
             pair,
@@ -57,7 +57,8 @@ def run(options: argparse.Namespace) -> int:
         ) as session:
             plan = beside_golden(session, after.plan, profile_named("quick"), 0)
             checks = run_checks(session, plan, tell=tell)
-            margins = baseline.record(session, checks, options.golden)
+            margins, said = baseline.record(session, checks, fresh)
+        (fresh / goldens.BASELINE).write_bytes(margins)
     for line in [] if before is None else goldens.changes(before, after):
         print(line)
     size = sum(path.stat().st_size for path in options.golden.iterdir())
@@ -66,5 +67,5 @@ def run(options: argparse.Namespace) -> int:
         f"{options.golden}: {len(after.files)} files, {size / 1e6:.2f} MB"
         f"{', the same answers as before' if same else ''}, {time.perf_counter() - start:.0f} s"
     )
-    print(margins)
+    print(said)
     return 0

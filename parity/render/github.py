@@ -3,7 +3,9 @@
 https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions
 """
 
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from parity.comparison import Verdict
@@ -33,8 +35,18 @@ def _error(place: str | None, title: str, message: str) -> str:
     properties = f"title={_property(title)}"
     if place:
         file, _, line = place.rpartition(":")
+        file = _in_repository(file)
         properties = f"file={_property(file)},line={line},{properties}"
     return f"::error {properties}::{_data(message.strip())}"
+
+
+def _in_repository(file: str) -> str:
+    """The path as GitHub knows it: from the top of the repository, not from where the run was."""
+    top = os.environ.get("GITHUB_WORKSPACE")
+    path = Path.cwd() / file
+    if top and path.is_relative_to(top):
+        return path.relative_to(top).as_posix()
+    return file
 
 
 def _data(text: str) -> str:

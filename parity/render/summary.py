@@ -26,6 +26,8 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield _subject(report)
     for problem in problems:
         yield f"\n**{_plain(problem)}**"
+    for remark in report.get("remarks", ()):
+        yield f"\n{_plain(remark)}"
     for number, cause in enumerate(report["causes"], start=1):
         place = f" at {_code(cause['place'])}" if cause.get("place") else ""
         yield f"\n### Cause {number}: {_plain(cause['id'])}, {_plain(cause['where'])}{place}\n"
@@ -54,9 +56,10 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
         cells = [_code(check["name"]), f"{sign} {verdict}", str(check["cases"]), *numbers, ratio]
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
     red = [c for c in report["checks"] if not Verdict(c["verdict"]).green and not c["accepted"]]
+    red.sort(key=lambda check: check["verdict"] == Verdict.UNCHECKED)
     for check in red[:MOST_FAILURES]:
         lines = [*check.get("message", ()), *check.get("reproduction", ())]
-        title = _plain(check.get("headline", check["name"]))
+        title = html.escape(" ".join(str(check.get("headline") or check["name"]).split()))
         yield f"\n<details><summary>{title}</summary>\n\n<pre>"
         yield html.escape("\n".join(lines))
         yield "</pre>\n</details>"
@@ -73,8 +76,7 @@ def _subject(report: Mapping[str, Any]) -> str:
     parts += [f"port {_code(report['port'])}"] if report.get("port") else []
     if report.get("golden"):
         parts.append(f"against the golden {_code(report['golden'])}")
-    else:
-        parts.append(f"profile {report.get('profile')}, seed {report.get('seed')}")
+    parts.append(f"profile {report.get('profile')}, seed {report.get('seed')}")
     if report.get("narrowed"):
         parts.append(f"only {', '.join(report['narrowed'])}")
     parts.append(f"{report.get('seconds', {}).get('total', 0.0):.1f} s")

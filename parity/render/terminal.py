@@ -1,4 +1,4 @@
-"""The report on a terminal: a table of verdicts, then what is wrong, worst first."""
+"""The report on a terminal: a table of verdicts, then what is wrong."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ STYLES = {
 
 
 def print_report(report: Report, console: Console) -> None:
-    """The whole report: failures are explained below the table."""
+    """The whole report: below the table what is wrong, in order of computation, with its causes;
+    then what was not compared."""
     console.print(_table(report))
     for line in _notes(report):
         console.print(line, style="dim", highlight=False, soft_wrap=True)
     told: set[str] = set()
     red = [check for check in report.checks if not check.verdict.green]
+    red.sort(key=lambda check: check.verdict is Verdict.UNCHECKED)  # first what is wrong
     for check in red:
         console.print()
         console.print(
@@ -90,7 +92,7 @@ def since_lines(report: Report) -> list[str]:
         return []
     lines = [m.in_words() for m in since.margins if m.worse and m.in_words() not in report.problems]
     if report.verdict.green:
-        return lines
+        return [*lines, since.not_judged] if since.not_judged else lines
     if since.attribution:
         lines.append(f"since the golden was recorded: {since.attribution}")
     if since.differences:
@@ -142,6 +144,7 @@ def _table(report: Report) -> Table:
 
 
 def _notes(report: Report) -> Iterator[str]:
+    yield from report.remarks
     yield "residual, floor: float64, relative to the largest reference element; 64 floors allowed"
     yield "error ratio: the port's float32 error over the reference's; 4 pooled, 16 each allowed"
     for check in report.checks:
