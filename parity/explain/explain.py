@@ -438,13 +438,12 @@ def training_runs(
         )
         for case, instead in ((two, one), (restored, None)):
             run = _training_run(session, case)
-            if instead is not None and (everything or isinstance(run, str)):
+            if instead is not None and (everything or run.problem is not None):
                 again = _training_run(session, instead)
-                problem, run = (problem or run, again) if isinstance(run, str) else (problem, run)
-            if isinstance(run, str):
-                problem = problem or run
-            else:
-                found.append(run)
+                problem, run = (problem or run.problem, again) if run.problem else (problem, run)
+            problem = problem or run.problem
+            if run.sides is not None:
+                found.append(run.sides)
     return found, problem
 
 
@@ -455,15 +454,25 @@ def _declared_trainings(session: Session) -> list[tuple[Settings, int]]:
     return [(s, n) for s, n, _ in specs.entry(session.pair.fixed_trainings)()]
 
 
-def _training_run(session: Session, case: Case) -> tuple[Run, Run] | str:
+@dataclasses.dataclass(frozen=True)
+class _Trained:
+    """Both sides' training of a probe, as far as it came, and what kept it from its end."""
+
+    sides: tuple[Run, Run] | None = None
+    problem: str | None = None
+
+
+def _training_run(session: Session, case: Case) -> _Trained:
     reference, port = session.ask_both("probing_training", case)
     if reference.notes["raised"] is not None:
-        return f"the reference cannot train a probe: {reference.notes['raised']}"
+        words = reference.notes["raised"]
+        return _Trained(problem=f"the reference cannot train a probe: {words}")
     if isinstance(port, PortFailed):
-        return str(port).splitlines()[0]
+        return _Trained(problem=str(port).splitlines()[0])
+    sides = run_of(case, reference), run_of(case, port)
     if port.notes["raised"] is not None:
-        return f"on a probe for a network it raises {port.notes['raised']}"
-    return run_of(case, reference), run_of(case, port)
+        return _Trained(sides, f"on a probe for a network it raises {port.notes['raised']}")
+    return _Trained(sides)
 
 
 def _check_problem(checks: Sequence[CheckResult], names: set[str]) -> Unexplained:

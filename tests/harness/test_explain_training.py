@@ -285,6 +285,26 @@ def test_sizes_are_named_with_their_numbers(parity_session: Session, tmp_path: P
     assert "it keeps 13 of 16 images after a step, the reference 16 of 16" in cause.evidence
 
 
+def test_what_came_before_a_step_that_raises_is_kept(
+    parity_session: Session, tmp_path: Path
+) -> None:
+    text = (
+        "import dataclasses, torch, ebm.pair\n"
+        "from port_torch.replay_buffer import ReplayBuffer\n"
+        "def buffer(settings):\n"
+        "    made = ReplayBuffer(settings)\n"
+        "    made.images = (made.images + 1) / 2\n"
+        "    return made\n"
+        "def fit(model, opt, real, buffer, settings):\n"
+        "    raise ValueError('no')\n"
+        "side = dataclasses.replace(ebm.pair.port, replay_buffer=buffer, train_step=fit)\n"
+    )
+    _, explanation = run(parity_session, tmp_path, text)
+    assert named(explanation) == {("initial-range", "replay buffer, its first images")}
+    (left,) = explanation.unexplained
+    assert "it raises ValueError: no" in left.evidence
+
+
 def test_a_declaration_of_weights_is_not_of_the_probe(
     parity_session: Session, tmp_path: Path
 ) -> None:

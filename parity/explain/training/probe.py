@@ -154,9 +154,12 @@ def probe_case(
 
 
 def run_of(case: Case, trace: Trace) -> Run:
-    """A side's answer to ``probing_training`` as what went in and out of each step."""
+    """A side's answer to ``probing_training`` as what went in and out of each step.
+
+    Of a side that raised there are no steps, and what came before them.
+    """
     assert case.training is not None
-    arrays = trace.arrays["float64"]
+    arrays = trace.arrays.get("float64", {})
     batches = case.images.astype(np.float64).reshape(
         case.training.steps, -1, *case.images.shape[1:]
     )
@@ -173,7 +176,7 @@ def run_of(case: Case, trace: Trace) -> Run:
         return np.zeros(case.weights[WEIGHT].shape) if kept else None
 
     steps = []
-    for number, real in enumerate(batches):
+    for number, real in enumerate(batches if trace.notes["raised"] is None else ()):
         evaluated = _evaluated(arrays, f"step {number}")
         used = evaluated_by_loss([images for images, _ in evaluated], real)
         after = {what: state(what, number) for what in ("weights", "momentum", "velocity")}

@@ -21,6 +21,7 @@ from parity.explain.training.optimizer import optimizer
 from parity.explain.training.probe import Run
 from parity.explain.training.validation import validation
 
+BEFORE_STEPS = (initial_buffer, validation)
 STAGES = (real_images, initial_buffer, starts, kept, losses, optimizer, validation)
 
 
@@ -30,17 +31,19 @@ def explain_training(
     """What the port's training does otherwise than the reference's.
 
     Args:
-        runs: (reference's, port's) of each case.
+        runs: (reference's, port's) of each case; a port's without steps if it raised in them.
     """
     causes: dict[tuple[str, str], Cause] = {}
     left: dict[str, Unexplained] = {}
+    whole = [pair for pair in runs if pair[1].steps]
     for stage in STAGES:
-        for item in stage(runs):
+        seen = runs if stage in BEFORE_STEPS else whole
+        for item in stage(seen) if seen else ():
             if isinstance(item, Cause):
                 causes.setdefault((item.id, item.where), _told(item))
             else:
                 left.setdefault(item.where, item)
-    if not causes and not left and (found := _evaluations(runs)) is not None:
+    if not causes and not left and (found := _evaluations(whole)) is not None:
         left[found.where] = found
     return list(causes.values()), list(left.values())
 
