@@ -39,6 +39,7 @@ def cause(**changed: Any) -> dict[str, Any]:
         "id": "gradient-mean",
         "where": "generate_samples, the gradient",
         "fix": "torch.autograd.grad(scores.sum(), images)",
+        "source": "the notes",
         "residual_before": 0.9,
         "residual_after": 2e-16,
         "evidence": "reduction: mean",

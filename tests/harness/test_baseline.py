@@ -59,6 +59,7 @@ def red(*verdicts: Verdict) -> list[CheckResult]:
         (Verdict.IMPRECISE, ["port.py"], [NEWER_TORCH], "float64 agrees, so it is still the same"),
         (Verdict.DIVERGENT, ["port.py"], [NEWER_TORCH], "no library's rounding makes float64"),
         (Verdict.DIVERGENT, [], [], "neither the port nor its environment changed"),
+        (Verdict.INVALID, ["port.py"], [NEWER_TORCH], "nothing was compared that could tell which"),
     ],
 )
 def test_a_red_verdict_is_put_down_to_what_changed(
@@ -92,7 +93,7 @@ class FakeSession:
         return self._environment
 
 
-HERE = {"torch": "2.13.0", "numpy": "2.4.6", "system": "Linux", "isa": "AVX2"}
+HERE = {"python": "3.11.2", "torch": "2.13.0", "numpy": "2.4.6", "system": "Linux", "isa": "AVX2"}
 
 
 @pytest.fixture
@@ -104,9 +105,15 @@ def recorded(tmp_path: Path) -> tuple[goldens.Golden, FakeSession]:
     (tmp_path / "port.py").write_text("energy = 1\n")
     write(tmp_path, environment={"tensorflow": "2.21.0", **HERE})
     session = FakeSession(tmp_path, dict(HERE))
-    said = baseline.record(session, [check(floors=2.0)], tmp_path / "goldens")  # type: ignore[arg-type]
-    assert said.startswith("the port is green; its margins are in")
+    record(session, [check(floors=2.0)], tmp_path / "goldens")
     return goldens.load(tmp_path / "goldens", tmp_path, "package:pair"), session
+
+
+def record(session: FakeSession, checks: list[CheckResult], golden: Path) -> str:
+    """What ``parity record`` does with a port; what it says."""
+    data, said = baseline.record(session, checks, golden)  # type: ignore[arg-type]
+    (golden / goldens.BASELINE).write_bytes(data)
+    return said
 
 
 def since(
@@ -118,7 +125,7 @@ def since(
 
 def test_the_same_port_in_the_same_environment(recorded) -> None:  # type: ignore[no-untyped-def]
     found = since(recorded, [check(floors=2.0)])
-    assert found == baseline.Since((), (), (Margin("energies", 2.0, 2.0),), "")
+    assert found == baseline.Since(margins=(Margin("energies", 2.0, 2.0),))
 
 
 def test_a_worse_margin_is_told(recorded) -> None:  # type: ignore[no-untyped-def]
@@ -134,6 +141,15 @@ def test_in_another_environment_margins_are_not_judged_and_it_is_shown(recorded)
     names = [difference.name for difference in found.differences]
     assert names == ["isa", "torch", "reference's isa"]
     assert "not the port, which is unchanged since it was green" in found.attribution
+    assert found.not_judged.startswith("margins were not judged, for last bits differ")
+    assert "torch 2.13.0 -> 2.14.0" in found.not_judged
+
+
+def test_a_patch_level_of_python_is_no_other_environment(recorded) -> None:  # type: ignore[no-untyped-def]
+    for version, judged in (("3.11.7", True), ("3.11.9", True), ("3.13.7", False)):
+        recorded[1]._environment["python"] = version
+        found = since(recorded, [check()])
+        assert bool(found.margins) is judged, version
 
 
 def test_a_changed_port_is_named(recorded) -> None:  # type: ignore[no-untyped-def]
@@ -145,11 +161,17 @@ def test_a_changed_port_is_named(recorded) -> None:  # type: ignore[no-untyped-d
     assert other.changed == ("other.py",)
 
 
-def test_a_port_that_is_not_green_leaves_no_margins(tmp_path: Path) -> None:
-    session = FakeSession(tmp_path, dict(HERE))
-    said = baseline.record(session, [check(verdict=Verdict.DIVERGENT)], tmp_path)  # type: ignore[arg-type]
-    assert "the port is not green in energies, so no margins were recorded" in said
-    assert list(tmp_path.iterdir()) == []
+def test_of_a_port_that_is_not_green_the_other_margins_are_kept(recorded) -> None:  # type: ignore[no-untyped-def]
+    golden, session = recorded
+    checks = [check(floors=3.0), check("losses", Verdict.DIVERGENT), check("x", Verdict.UNCHECKED)]
+    assert "the port is not green in losses: margins of the other" in record(
+        session, checks, golden.folder
+    )
+    found = since(recorded, [check(floors=3.0), check("losses", Verdict.DIVERGENT)])
+    assert found.margins == (Margin("energies", 3.0, 3.0),)
+    assert found.attribution == "", "it was not green then either"
+    said = record(session, [check(), check("x", Verdict.UNCHECKED)], golden.folder)
+    assert said.endswith("but for what is unchecked: x")
 
 
 def test_without_a_baseline_the_golden_still_tells_where_it_was_made(recorded) -> None:  # type: ignore[no-untyped-def]
@@ -160,6 +182,7 @@ def test_without_a_baseline_the_golden_still_tells_where_it_was_made(recorded) -
     found = since(recorded, [check(verdict=Verdict.DIVERGENT)])
     assert found.differences == (Difference("reference's isa", "AVX2", "NEON"),)
     assert found.attribution == ""
+    assert found.not_judged == "margins were not judged: none are recorded"
 
 
 def test_any_byte_changed_or_cut_off_is_refused(recorded) -> None:  # type: ignore[no-untyped-def]
@@ -183,9 +206,10 @@ def test_the_baseline_of_another_golden_or_schema_is_refused(recorded) -> None: 
     path.write_bytes(goldens.sealed({**content, "schema": 2}))
     with pytest.raises(GoldenRefused, match="schema 2; this version of parity reads 1"):
         baseline.load(golden)
-    path.write_bytes(goldens.sealed({**content, "margins": {"energies": "x"}}))
-    with pytest.raises(GoldenRefused, match="holds no baseline"):
-        baseline.load(golden)
+    for margin in ("x", "inf", -1, None):
+        path.write_bytes(goldens.sealed({**content, "margins": {"energies": margin}}))
+        with pytest.raises(GoldenRefused, match="holds no baseline"):
+            baseline.load(golden)
 
 
 def test_a_new_recording_drops_the_old_margins(recorded) -> None:  # type: ignore[no-untyped-def]

@@ -13,6 +13,7 @@ import pytest
 
 from parity import goldens
 from tests.harness.ports import ROOT, write_golden_without, write_port
+from tests.harness.small_reports import check, red, report
 from tests.harness.test_cli import SCHEMA, parity, write_side
 
 GOLDEN = ("--golden", "goldens")
@@ -136,6 +137,8 @@ def same_environment() -> bool:
         (["--junit", "no/such/folder/report.xml"], "the folder no/such/folder does not exist"),
         (["--html", "docs"], "--html docs is a folder; expected a file to write"),
         (["--summary", "/proc/summary"], "--summary /proc/summary cannot be written"),
+        (["--json", "a.file", "--html", "./a.file"], "--html and --json name the same file"),
+        ([*GOLDEN, "--json", "goldens/a.json"], "--json goldens/a.json lies in the golden"),
         (["--json", "/dev/null"], "--json /dev/null is not an ordinary file"),
         ([*GOLDEN, "--reference", "a:b"], "--golden and --reference exclude each other"),
         ([*GOLDEN, "--seed", "-1"], "--seed must be at least 0, got -1"),
@@ -166,9 +169,13 @@ def test_what_was_finished_is_reported_though_the_reference_fails(tmp_path: Path
     ("content", "message"),
     [
         ("{", "is not JSON"),
-        ("[]", "has schema None"),
-        ('{"schema": 2}', "has schema 2; a report of this version has 1"),
-        ('{"schema": 1}', "it lacks 'pair'"),
+        ("[]", "no report of schema 1: the report is [], not an object"),
+        ('{"schema": 2}', "no report of schema 1: schema is 2, not 1"),
+        ('{"schema": 1}', "no report of schema 1: checks is missing"),
+        (json.dumps(report(check(verdict="great"))), "checks[0].verdict is 'great'"),
+        (json.dumps(report(check(message=[3]))), "checks[0].message[0] is 3"),
+        (json.dumps(red(seconds={"total": "x"})), "seconds.total is 'x'"),
+        (json.dumps(red(problems=3)), "problems is 3, not a list"),
         ("[" * 100_000, "is not JSON"),
         (None, "cannot be read: No such file or directory"),
     ],
@@ -177,10 +184,10 @@ def test_what_is_no_report_is_refused(tmp_path: Path, content: str | None, messa
     path = tmp_path / "report.json"
     if content is not None:
         path.write_text(content)
-    run = parity("report", str(path), "--html", str(tmp_path / "page.html"))
+    run = parity("report", str(path), *outputs(tmp_path)[2:])
     assert run.returncode == 2, run.stdout + run.stderr
     assert message in run.stderr
-    assert not (tmp_path / "page.html").exists()
+    assert [each for each in tmp_path.iterdir() if each != path] == []
 
 
 def test_nothing_to_write_is_a_wrong_call(tmp_path: Path) -> None:

@@ -139,6 +139,49 @@ def test_names_that_are_paths_are_refused(folder: Path, name: str) -> None:
     assert "which is no name of a golden's file" in refused(folder)
 
 
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"schema": True}, "has schema True"),
+        ({"sources": {"/dev/zero": "x"}}, "'/dev/zero', which is no name of a file in the project"),
+        ({"sources": {"../../etc/hostname": "x"}}, "which is no name of a file in the project"),
+        ({"sources": {"a\0b": "x"}}, "which is no name of a file in the project"),
+        ({"sources": {"reference.py": 3}}, "sources is no table of texts"),
+        ({"sources": {}}, "lists no sources, so it could not tell if it is stale"),
+        ({"environment": [1]}, "lists no cases of ours"),
+        ({"files": [1]}, "lists no files"),
+        ({"plan": {}}, "lists no cases of ours"),
+    ],
+)
+def test_a_manifest_that_means_harm_is_refused(
+    folder: Path, changed: dict[str, Any], says: str
+) -> None:
+    """Whoever can write a manifest can also seal it."""
+    forged(folder, **changed)
+    assert says in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"batch": 10**9}, "batch is 1000000000, expected a whole number from 0 to 65536"),
+        ({"batch": True}, "batch is True"),
+        ({"key": -1}, "key is -1"),
+        ({"images": ["x"]}, "images are ['x']"),
+        ({"weights": {"trained": None, "scale": float(2**60), "seed": 0}}, "the weights' scale"),
+        ({"sampler": {"steps": 10**9, "step_size": 1.0, "noise": 0.0}}, "steps is 1000000000"),
+        ({"strange": 1}, "unexpected keyword argument 'strange'"),
+    ],
+)
+def test_a_recipe_that_means_harm_is_refused(
+    folder: Path, changed: dict[str, Any], says: str
+) -> None:
+    plan = PLAN.to_dict()
+    plan["networks"] = [{**plan["networks"][0], **changed}]
+    forged(folder, plan=plan)
+    assert says in refused(folder)
+
+
 def test_headers_that_claim_huge_sizes_are_refused(folder: Path) -> None:
     path = folder / "networks-01.safetensors"
     data = path.read_bytes()
