@@ -44,7 +44,7 @@ class Recogniser(enum.Enum):
     A test holds the ids that stand in those modules against the entries below, both ways.
     """
 
-    REFIT = ("refit of the segment", "explain/network*")
+    REFIT = ("refit of the segment", "explain/segments.py explain/network.py explain/r*.py")
     MISSING = ("weights that nothing of the port holds or uses", "explain/network*")
     BACKWARD = ("vector-Jacobian product of the segment", "explain/network*")
     ALONE = ("an image alone against the same in its batch", "explain/explain.py")

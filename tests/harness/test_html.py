@@ -147,7 +147,7 @@ def test_everything_that_a_report_says_is_there() -> None:
 def test_a_heading_keeps_the_names_of_the_code() -> None:
     report = reports.red()
     report["causes"][0]["id"] = "gradient-non-leaf"
-    assert ">requires_grad is set on, or .grad read from" in to_html(report)
+    assert ">requires_grad, .grad or a change in place" in to_html(report)
 
 
 def test_the_order_is_that_of_a_reader() -> None:
