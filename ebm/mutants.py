@@ -774,6 +774,22 @@ INTERACTIONS = (
         for raising in RAISING
     ),
     Interaction(
+        ("gradient clipped by norm", "the last result carries a graph"),
+        "a gradient clipped in place raises in other words, which alone do not say that a graph was "
+        "left",
+        gone=(("state-not-detached", "train_step"),),
+    ),
+    Interaction(
+        ("the last result carries a graph", "gradients of the last step kept"),
+        "the second step, in which gradients of the first would show, raises",
+        gone=(("gradient-accumulated", "train_step"),),
+    ),
+    Interaction(
+        ("the last result carries a graph", "oldest samples kept"),
+        "it takes two steps to fill the buffer, and the second raises",
+        gone=(("buffer-size", *KEPT),),
+    ),
+    Interaction(
         (LEFT_OUT, "torch's initial weights"),
         "fresh weights are compared by name, and a port that lacks one cannot be matched",
         gone=(("initializer", "model()"),),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import traceback
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ def probing(runner: SideRunner, case: Case) -> Trace:
         as do not raise; ``<call>/points`` (evaluations, B, H, W, C): the images that the network
         was evaluated on in the longest of them, where these make up whole batches; ``samples``, the
         first call's trajectory, if the sampler can return every step.
-        Notes: ``raised``, an exception's words or None, ``raised_when`` and its ``traceback``;
+        Notes: ``raised``, an exception's words or None, and ``raised_when``;
         ``evaluations`` of the energy in the last run; ``counts``, how many batches each run of a
         call evaluated, and ``draws``, the log of its longest.
     """
@@ -95,7 +94,6 @@ def _raising(notes: dict[str, Any], when: str) -> Iterator[None]:
         if notes["raised"] is None:
             notes["raised"] = f"{type(error).__name__}: {error}"
             notes["raised_when"] = when
-            notes["traceback"] = traceback.format_exc()
 
 
 def whole_batches(

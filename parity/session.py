@@ -104,6 +104,8 @@ class Session:
         self.reference_about: dict[str, Any] = {}
         self.port_about: dict[str, Any] = {}
         self._overlay: Path | None = None
+        self.finds_places = True
+        """Whether an explanation says which lines of the port it is about."""
         self.port_answers: list[str] | None = None
         """Digests of the port's answers, in order, if someone puts a list here."""
         self._method = ""

@@ -178,7 +178,7 @@ def _placed(
         given: the reference's activations, of the network.
     """
     places: dict[str, str] = {}
-    if causes or unexplained:
+    if session.finds_places and (causes or unexplained):
         given = archive.to_bytes({}, {}) if given is None else given
         answer = session.ask_port("places", case=case, given=given, root=str(session.root))
         places = {} if isinstance(answer, PortFailed) else answer
@@ -197,10 +197,10 @@ def _network(session: Session, plan: Plan, coupled: bool) -> tuple[list[Cause], 
         case = make_case(session, recipe)
         found, left = explain_network_case(session, case, coupled)
         # Where a layer is missing, what lies around it can only be seen in another architecture.
-        known = {cause.id for cause in causes}
+        known = {cause.id for cause in causes} | {cause.where for cause in causes}
         if not known:
             unexplained = left
-        causes += [cause for cause in found if cause.id not in known or not known]
+        causes += [cause for cause in found if not known.intersection((cause.id, cause.where))]
         if unexplained or (causes and all(cause.id != "layer-missing" for cause in causes)):
             break
     return causes, unexplained
@@ -376,8 +376,9 @@ def _open_sampler_checks(
 
 
 def _differs(outcome: Outcome) -> bool:
-    """Whether it is red by what it answered, not by an exception."""
-    return not outcome.verdict.green and outcome.failure is None
+    """Whether a case of the sampler is red by what it answered, not by an exception."""
+    of_training = outcome.case is not None and outcome.case.training is not None
+    return not (outcome.verdict.green or outcome.failure is not None or of_training)
 
 
 def _training(session: Session, explained: bool, problems: list[str]) -> Found:

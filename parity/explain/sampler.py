@@ -336,7 +336,7 @@ class _Comparison:
         if rule.draws in ("each", "first", "same") and not drawn.in_order:
             return True
         counts = [
-            [d.count for d in trace.draws if d.position == 0 and d.family == "normal"]
+            [d.count for d in trace.draws if d.position == 0 and not d.scalar]
             for trace in self.traces
         ]
         return sum(counts[1]) > sum(counts[0]) > 0

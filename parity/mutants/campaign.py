@@ -265,6 +265,7 @@ def _open(pair: str, root: Path, answers: dict[str, Any], timeout: float) -> Non
     recorded = Recorded(answers, "the recording made for this campaign")
     _session = Session(pair, recorded=recorded, timeout=timeout, root=root)
     _session.open()
+    _session.finds_places = False  # which lines mutants edit is known
     multiprocessing.util.Finalize(None, _session.close, exitpriority=10)
 
 
