@@ -775,8 +775,8 @@ INTERACTIONS = (
     ),
     Interaction(
         ("gradient clipped by norm", "the last result carries a graph"),
-        "a gradient clipped in place raises in other words, which alone do not say that a graph was "
-        "left",
+        "a gradient clipped in place raises in other words, which alone do not say that a graph "
+        "was left",
         gone=(("state-not-detached", "train_step"),),
     ),
     Interaction(
