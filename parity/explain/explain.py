@@ -197,7 +197,8 @@ def _network(session: Session, plan: Plan, coupled: bool) -> tuple[list[Cause], 
         case = make_case(session, recipe)
         found, left = explain_network_case(session, case, coupled)
         # Where a layer is missing, what lies around it can only be seen in another architecture.
-        known = {cause.id for cause in causes} | {cause.where for cause in causes}
+        known = {cause.id for cause in causes}
+        known |= {cause.where for cause in causes if cause.id != "layer-missing"}
         if not known:
             unexplained = left
         causes += [cause for cause in found if not known.intersection((cause.id, cause.where))]
