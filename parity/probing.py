@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parity.cases import Case
-from parity.explain.probe import LIVELY, NAMES, STEPS, Probe, ProbeCall, probe_calls
+from parity.explain.sampler.probe import LIVELY, NAMES, STEPS, Probe, ProbeCall, probe_calls
 from parity.explain.training import Evaluation, TrainingProbe
 from parity.randomness import Draw
 from parity.traces import Trace

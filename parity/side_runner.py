@@ -21,7 +21,7 @@ from parity import specs
 from parity.cases import Case
 from parity.declarations import ENTRIES, Pair, Side
 from parity.errors import BadCall
-from parity.explain.probe import Probe
+from parity.explain.sampler.probe import Probe
 from parity.explain.training import Evaluation, TrainingProbe
 from parity.floor import floors_of, moved_copies
 from parity.randomness import SharedRandomness, host_generators_seeded

@@ -44,15 +44,18 @@ class Recogniser(enum.Enum):
     A test holds the ids that stand in those modules against the entries below, both ways.
     """
 
-    REFIT = ("refit of the segment", "explain/segments.py explain/network.py explain/r*.py")
-    MISSING = ("weights that nothing of the port holds or uses", "explain/network*")
-    BACKWARD = ("vector-Jacobian product of the segment", "explain/network*")
+    REFIT = (
+        "refit of the segment",
+        "explain/network/*.py",
+    )
+    MISSING = ("weights that nothing of the port holds or uses", "explain/network/*.py")
+    BACKWARD = ("vector-Jacobian product of the segment", "explain/network/*.py")
     ALONE = ("an image alone against the same in its batch", "explain/explain.py")
-    RULE = ("rule of the step on the probe", "explain/sampler*")
-    DRAWN = ("event in the draw log", "explain/sampler*")
+    RULE = ("rule of the step on the probe", "explain/sampler/*.py")
+    DRAWN = ("event in the draw log", "explain/sampler/*.py")
     EXCEPTION = ("exception, and the state of gradients at it", "explain/events.py")
     STATE = ("what a run leaves behind", "torch_side/state.py explain/events.py")
-    STAGE = ("stage of a training step on its probe", "explain/training*")
+    STAGE = ("stage of a training step on its probe", "explain/training/*.py")
     PRECISION = ("operations that turn float32", "explain/explain.py")
     CHECK = ("what the check saw", "explain/explain.py checks/distributions.py")
 

@@ -17,8 +17,8 @@ from parity.errors import PortFailed, ReferenceFailed
 from parity.explain import events
 from parity.explain.causes import Cause, Explanation, Unexplained, placed
 from parity.explain.network import explain_network
-from parity.explain.probe import probe_case as sampler_case
 from parity.explain.sampler import explain_sampler
+from parity.explain.sampler.probe import probe_case as sampler_case
 from parity.explain.training import (
     PROBE_STEPS,
     SAMPLING,

@@ -25,7 +25,7 @@ from parity import specs
 from parity.cases import Case
 from parity.declarations import ENTRIES
 from parity.declarations import Call as Declared
-from parity.explain.probe import Probe
+from parity.explain.sampler.probe import Probe
 from parity.explain.training import TrainingProbe
 from parity.side_runner import Arrays
 from parity.torch_side.capture import storage

@@ -17,7 +17,7 @@ from parity.cases import Case
 from parity.declarations import Pair, Side, TorchSide
 from parity.errors import BadCall
 from parity.explain import training as explained
-from parity.explain.probe import CURVATURE, Probe
+from parity.explain.sampler.probe import CURVATURE, Probe
 from parity.randomness import SharedRandomness
 from parity.side_runner import Arrays, Run, SideRunner, as_scores
 from parity.torch_side import localise

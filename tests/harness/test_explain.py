@@ -9,11 +9,11 @@ import jsonschema
 import numpy as np
 import pytest
 
-from parity.explain.activations import ACTIVATIONS
 from parity.explain.causes import Cause, Explanation, verified
 from parity.explain.explain import explain
-from parity.explain.refit import refit
-from parity.explain.rules import Layer, Segment, compute
+from parity.explain.network.activations import ACTIVATIONS
+from parity.explain.network.refit import refit
+from parity.explain.network.rules import Layer, Segment, compute
 from parity.mutants.judge import LEAN
 from parity.plan import draw
 from parity.render.terminal import cause_lines

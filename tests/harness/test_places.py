@@ -14,7 +14,7 @@ from parity import archive
 from parity.cases import Case
 from parity.explain.causes import Cause, Explanation, Unexplained, placed
 from parity.explain.explain import explain
-from parity.explain.probe import probe_case
+from parity.explain.sampler.probe import probe_case
 from parity.explain.training import probe_case as training_case
 from parity.mutants.judge import LEAN
 from parity.mutants.mutant import write

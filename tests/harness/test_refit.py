@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.explain.activations import compared
-from parity.explain.refit import refit
-from parity.explain.rules import Layer, Segment, compute, departures
+from parity.explain.network.activations import compared
+from parity.explain.network.refit import refit
+from parity.explain.network.rules import Layer, Segment, compute, departures
 
 OWN = Segment("swish", padding="same", strides=(2, 2))
 

@@ -8,11 +8,12 @@ import time
 import numpy as np
 import pytest
 
-from parity.explain.probe import NOISE, STEP_SIZE, probe_calls, probe_case
-from parity.explain.sampler_draws import batches_of, drawn_by
-from parity.explain.sampler_fits import agree, fit, limits_in
-from parity.explain.sampler_rules import OPTIONS, Fitted, Rule, departures, near
-from parity.explain.sampler_search import Observed, behaviour, find, places_of
+from parity.explain.sampler.draws import batches_of, drawn_by
+from parity.explain.sampler.fits import agree, fit, limits_in
+from parity.explain.sampler.observed import Observed, behaviour, places_of
+from parity.explain.sampler.probe import NOISE, STEP_SIZE, probe_calls, probe_case
+from parity.explain.sampler.rules import OPTIONS, Fitted, Rule, departures, near
+from parity.explain.sampler.search import find
 from parity.randomness import Draw, SharedRandomness
 
 
@@ -123,7 +124,7 @@ def test_an_extra_draw_is_seen_in_the_log_and_the_rest_found_all_the_same() -> N
 
 
 def _on(rule: Rule, place, noise):  # type: ignore[no-untyped-def]
-    from parity.explain.sampler_rules import simulate
+    from parity.explain.sampler.rules import simulate
 
     return simulate(rule, place, noise, 4)
 

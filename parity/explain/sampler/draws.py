@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from parity.cases import Case
-from parity.explain.sampler_rules import Noise
+from parity.explain.sampler.rules import Noise
 from parity.randomness import Draw, SharedRandomness
 
 FAMILIES = ("normal", "uniform")
@@ -29,7 +29,7 @@ class Batch:
     numbers: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Drawn:
     """One way to tell which numbers a port used at which step.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.explain.probe import Probe, ProbeCall, Setting
+from parity.explain.sampler.probe import Probe, ProbeCall, Setting
 
 Limits = tuple[float, float]
 Term = Callable[[Setting], float]

@@ -17,10 +17,10 @@ import numpy as np
 
 from parity.cases import Case
 from parity.comparison import FLOAT64_FLOORS, SINGLE_RATIO
-from parity.explain.activations import ACTIVATIONS
 from parity.explain.causes import Cause, Unexplained, verified
-from parity.explain.rules import Array, layers_of
-from parity.explain.segments import Seen, differ, explained, most
+from parity.explain.network.activations import ACTIVATIONS
+from parity.explain.network.rules import Array, layers_of
+from parity.explain.network.segments import Seen, differ, explained, most
 from parity.traces import Trace
 
 EXAMPLE = "'port.name': 'reference/name'"

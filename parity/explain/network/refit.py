@@ -15,14 +15,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from parity.explain.activations import (
+from parity.explain.network.activations import (
     ACTIVATIONS,
     FAMILIES,
     TWICE,
     activation,
     of_family,
 )
-from parity.explain.rules import (
+from parity.explain.network.rules import (
     FILLS,
     FLATTENED,
     Array,

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from parity.explain.probe import Setting
-from parity.explain.sampler_rules import Fitted, Limits, Term, Uniform
+from parity.explain.sampler.probe import Setting
+from parity.explain.sampler.rules import Fitted, Limits, Term, Uniform
 
 TIED = 3
 """So many equal numbers are no chance: a clip put them there."""
@@ -18,7 +18,8 @@ CLOSE = 1e-9
 NOTHING = 1e-12
 """A number below is none."""
 
-TRIALS = 4000
+FEW, TRIALS = 20, 4000
+"""How many elements, or pairs or triples of them, are solved for, at first and at most."""
 
 
 def limits_in(arrays: Sequence[np.ndarray]) -> Limits | None:
@@ -40,24 +41,33 @@ def fit(columns: Sequence[np.ndarray], target: np.ndarray, use: np.ndarray) -> n
     n, k = rows.shape
     if n < k + 3:
         return None
-    rng = np.random.default_rng(0)
-    picks = np.arange(n)[:, np.newaxis] if k == 1 else rng.integers(0, n, (TRIALS, k))
-    a, b = rows[picks], values[picks]
     scale = np.abs(rows).max(axis=0)
     if (scale == 0).any():
         return None
-    good = np.abs(np.linalg.det(a / scale)) > 1e-4
-    if not good.any():
-        return None
-    solutions = np.linalg.solve(a[good], b[good][..., np.newaxis])[..., 0]
-    residuals = np.abs(rows @ solutions.T - values[:, np.newaxis])
-    tolerance = CLOSE * np.abs(rows * solutions[:, np.newaxis]).sum(-1).T + 1e-15
-    inliers = residuals <= tolerance
-    best = int(np.argmax(inliers.sum(axis=0)))
-    chosen = inliers[:, best]
+    rng = np.random.default_rng(0)
+    few = rng.integers(0, n, (FEW, k))
+    chosen = _agreed(rows, values, few, scale)
+    if chosen.sum() <= n / 2 + k:  # otherwise no other solution has as many
+        picks = np.arange(n)[:, np.newaxis] if k == 1 else rng.integers(0, n, (TRIALS, k))
+        chosen = _agreed(rows, values, picks, scale)
     if chosen.sum() < k + 3:
         return None
     return np.asarray(np.linalg.lstsq(rows[chosen], values[chosen], rcond=None)[0])
+
+
+def _agreed(
+    rows: np.ndarray, values: np.ndarray, picks: np.ndarray, scale: np.ndarray
+) -> np.ndarray:
+    """Which elements the best of the picked solutions holds for."""
+    a, b = rows[picks], values[picks]
+    good = np.abs(np.linalg.det(a / scale)) > 1e-4
+    if not good.any():
+        return np.zeros(len(rows), bool)
+    solutions = np.linalg.solve(a[good], b[good][..., np.newaxis])[..., 0]
+    residuals = np.abs(solutions @ rows.T - values)
+    tolerance = CLOSE * (np.abs(solutions) @ np.abs(rows).T) + 1e-15
+    inliers = residuals <= tolerance
+    return np.asarray(inliers[np.argmax(inliers.sum(axis=1))])
 
 
 def agree(ordered: np.ndarray, least: int = TIED) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.explain.activations import ACTIVATIONS, SAME_NAME, activation
+from parity.explain.network.activations import ACTIVATIONS, SAME_NAME, activation
 
 Array = np.ndarray
 

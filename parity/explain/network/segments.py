@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from parity.explain.activations import compared
 from parity.explain.causes import Cause, verified
-from parity.explain.refit import refit
-from parity.explain.rules import Array, Layer, Segment, compute, departures, padded
+from parity.explain.network.activations import compared
+from parity.explain.network.refit import refit
+from parity.explain.network.rules import Array, Layer, Segment, compute, departures, padded
 
 BOTH: Mapping[Any, tuple[str, ...]] = {"swapped and flipped": ("H and W swapped", "flipped")}
 IDS = {
