@@ -10,7 +10,7 @@ from typing import Any
 from parity import archive, goldens
 from parity.cases import Case
 from parity.errors import BadCall, PortFailed
-from parity.explain.explain import ask_everything
+from parity.explain.questions import ask_everything
 from parity.plan import Plan, draw
 from parity.profiles import Profile
 from parity.progress import Tell

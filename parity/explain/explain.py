@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parity import archive, specs
+from parity import archive
 from parity.cases import Case
 from parity.checks.network import oracle_trouble
 from parity.comparison import FLOAT64_FLOORS, Verdict
@@ -17,22 +17,20 @@ from parity.errors import PortFailed, ReferenceFailed
 from parity.explain import events
 from parity.explain.causes import Cause, Explanation, Unexplained, placed
 from parity.explain.network import explain_network
-from parity.explain.sampler import explain_sampler
-from parity.explain.sampler.probe import probe_case as sampler_case
-from parity.explain.training import (
-    PROBE_STEPS,
-    SAMPLING,
-    Run,
-    explain_training,
-    probe_case,
-    run_of,
+from parity.explain.questions import (
+    alone,
+    ask_network,
+    first_training,
+    sampler_case,
+    training_runs,
 )
-from parity.floor import NETWORK_COPIES
+from parity.explain.sampler import explain_sampler
+from parity.explain.training import SAMPLING, explain_training
 from parity.outcome import CheckResult, Outcome
 from parity.plan import Plan
 from parity.recipes import make_case
 from parity.recorded import Recorded
-from parity.session import Session, Settings
+from parity.session import Session
 from parity.traces import Trace
 
 Found = tuple[list[Cause], list[Unexplained]]
@@ -138,19 +136,6 @@ def explain_probes(session: Session) -> Explanation:
     return Explanation(tuple(causes), tuple(unexplained))
 
 
-def ask_everything(session: Session, plan: Plan) -> None:
-    """Ask both sides all that an explanation may need, whatever is red: for recording."""
-    for case in (make_case(session, recipe) for recipe in plan.localising):
-        for part in (case, alone(case)):
-            _ask_network(session, part)
-    if session.has("generate_samples"):
-        for clip in {False, session.both_support("gradient_clip")}:
-            case = sampler_case(*session.pair.image_range, gradient_clip=clip)
-            session.ask_both("probing", case)
-    if session.has("train_step") and session.has("make_optimizer"):
-        training_runs(session, everything=True)
-
-
 def _only_training(checks: Sequence[CheckResult], name: str) -> bool:
     """Whether every case that makes the check red is one of training."""
     bad = [o for c in checks if c.name == name for o in c.outcomes if not o.verdict.green]
@@ -219,7 +204,7 @@ def explain_network_case(
         coupled: see whether the images of the batch are independent.
         network: both sides' answers to the case, if they are known.
     """
-    parts = _ask_network(session, case, network)
+    parts = ask_network(session, case, network)
     causes: list[Cause] = []
     if isinstance(parts.segments, PortFailed):
         return [], [Unexplained("model", str(parts.segments).splitlines()[0])]
@@ -227,7 +212,7 @@ def explain_network_case(
     if coupled and (cause := _coupling(parts.segments, parts.reference)) is not None:
         causes.append(cause)
         case = alone(case)
-        parts = _ask_network(session, case)
+        parts = ask_network(session, case)
         if isinstance(parts.segments, PortFailed):
             # It takes no single image: what else is wrong waits for this.
             return _placed(session, causes, [], whole, given)
@@ -250,52 +235,6 @@ def explain_network_case(
     if not causes and not unexplained and isinstance(parts.port, PortFailed):
         unexplained.append(Unexplained("model", str(parts.port).splitlines()[0], "model/raised"))
     return _placed(session, causes, unexplained, whole, given)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Parts:
-    """Both sides' answers on one case of the network, as a whole and segment by segment."""
-
-    reference: Trace
-    port: Trace | PortFailed
-    backward: Trace
-    segments: Trace | PortFailed
-    gradients: Trace | None
-    given: bytes
-
-
-def _ask_network(
-    session: Session, case: Case, network: tuple[Trace, Trace | PortFailed] | None = None
-) -> _Parts:
-    reference, port = network or session.ask_both(
-        "network", case, reference={"copies": NETWORK_COPIES}
-    )
-    answer = session.ask_reference("backward", case, copies=NETWORK_COPIES)
-    backward = Trace.from_bytes(answer, "the reference")
-    values = {
-        name: array
-        for arrays in (reference.arrays["float64"], backward.arrays["float64"])
-        for name, array in arrays.items()
-        if name.startswith(("activations/", "cotangents/"))
-    }
-    given = archive.to_bytes(values, {})
-    segments = session.ask_port("segments", case=case, substituted=given)
-    if isinstance(segments, PortFailed):
-        return _Parts(reference, port, backward, segments, None, given)
-    gradients = session.ask_port("segment_gradients", case=case, given=given)
-    return _Parts(
-        reference,
-        port,
-        backward,
-        Trace.from_bytes(segments, "the port"),
-        None if isinstance(gradients, PortFailed) else Trace.from_bytes(gradients, "the port"),
-        given,
-    )
-
-
-def alone(case: Case) -> Case:
-    """The case with its first image only, where no other can leak into it."""
-    return dataclasses.replace(case, images=case.images[:1])
 
 
 def _coupling(segments: Trace, reference: Trace) -> Cause | None:
@@ -326,8 +265,7 @@ def _sampler(
             not tell, and "raised" if the sampler did.
     """
     told.add("unexplained")  # unless all goes well
-    clip = session.both_support("gradient_clip")
-    case = sampler_case(*session.pair.image_range, gradient_clip=clip)
+    case = sampler_case(session)
     reference, port = session.ask_both("probing", case)
     if isinstance(port, PortFailed):
         return [], [Unexplained("generate_samples", str(port).splitlines()[0])]
@@ -400,81 +338,7 @@ def _training(session: Session, explained: bool, problems: list[str]) -> Found:
         causes.append(dataclasses.replace(graph, where=where, part=part))
     elif raised is not None and not explained:
         unexplained.append(Unexplained("train_step", raised, "train_step/raised"))
-    settings, batch = _declared_trainings(session)[0]
-    shape, limits = session.facts(settings).image_shape, session.pair.image_range
-    case = probe_case(shape, settings, batch, steps=1, limits=limits)
-    return _placed(session, causes, unexplained, case)
-
-
-def training_runs(
-    session: Session, *, everything: bool = False
-) -> tuple[list[tuple[Run, Run]], str | None]:
-    """Both sides' training of the probe, on the settings that the pair declares.
-
-    A port that raises in its second step is asked for the first alone.
-
-    Args:
-        everything: ask for the first alone in any case.
-
-    Returns:
-        (reference's, port's) of each case, and in words what kept the port from training, if so.
-    """
-    found: list[tuple[Run, Run]] = []
-    problem: str | None = None
-    for settings, batch in _declared_trainings(session):
-        shape = session.facts(settings).image_shape
-        limits = session.pair.image_range
-        two, one = (
-            probe_case(shape, settings, batch, steps=steps, limits=limits)
-            for steps in (PROBE_STEPS, 1)
-        )
-        restored = probe_case(
-            shape,
-            settings,
-            batch,
-            steps=1,
-            iterations=10,
-            buffer=4 if session.has("replay_buffer") else None,
-            moments=session.moments(),
-            limits=limits,
-        )
-        for case, instead in ((two, one), (restored, None)):
-            run = _training_run(session, case)
-            if instead is not None and (everything or run.problem is not None):
-                again = _training_run(session, instead)
-                problem, run = (problem or run.problem, again) if run.problem else (problem, run)
-            problem = problem or run.problem
-            if run.sides is not None:
-                found.append(run.sides)
-    return found, problem
-
-
-def _declared_trainings(session: Session) -> list[tuple[Settings, int]]:
-    """Settings, and how many real images a step takes."""
-    if session.pair.fixed_trainings is None or not session.trains_by_settings:
-        return [(None, 4)]
-    return [(s, n) for s, n, _ in specs.entry(session.pair.fixed_trainings)()]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Trained:
-    """Both sides' training of a probe, as far as it came, and what kept it from its end."""
-
-    sides: tuple[Run, Run] | None = None
-    problem: str | None = None
-
-
-def _training_run(session: Session, case: Case) -> _Trained:
-    reference, port = session.ask_both("probing_training", case)
-    if reference.notes["raised"] is not None:
-        words = reference.notes["raised"]
-        return _Trained(problem=f"the reference cannot train a probe: {words}")
-    if isinstance(port, PortFailed):
-        return _Trained(problem=str(port).splitlines()[0])
-    sides = run_of(case, reference), run_of(case, port)
-    if port.notes["raised"] is not None:
-        return _Trained(sides, f"on a probe for a network it raises {port.notes['raised']}")
-    return _Trained(sides)
+    return _placed(session, causes, unexplained, first_training(session))
 
 
 def _check_problem(checks: Sequence[CheckResult], names: set[str]) -> Unexplained:

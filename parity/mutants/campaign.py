@@ -22,7 +22,7 @@ from typing import Any
 from parity import specs
 from parity.declarations import Pair
 from parity.errors import BadCall, PortFailed
-from parity.explain.explain import ask_everything
+from parity.explain.questions import ask_everything
 from parity.mutants.judge import LEAN, Judged, Mask, judge, names_of
 from parity.mutants.mutant import Conflict, Mutant, edited
 from parity.outcome import CheckResult
