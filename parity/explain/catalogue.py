@@ -166,7 +166,7 @@ CATALOGUE = {
         ),
         Fault(
             "layer-hyperparameter",
-            "a layer's stride or slope is another",
+            "a layer's stride, slope or epsilon is another",
             NETWORK,
             REFIT,
             "give the layer the reference's argument",

@@ -26,7 +26,7 @@ from parity.explain.questions import ask_everything
 from parity.mutants.judge import LEAN, Judged, Mask, judge, names_of
 from parity.mutants.mutant import Conflict, Mutant, edited
 from parity.outcome import CheckResult
-from parity.plan import draw
+from parity.plan import Plan, draw
 from parity.progress import Tell
 from parity.recorded import Recorded, Recorder
 from parity.runner import run_checks
@@ -257,18 +257,20 @@ def _judges(
 
 
 _session: Session
+_plan: Plan
 
 
 def _open(pair: str, root: Path, answers: dict[str, Any], timeout: float) -> None:
     """Open a judging process's session, which ends with it."""
-    global _session
+    global _session, _plan
     recorded = Recorded(answers, "the recording made for this campaign")
     _session = Session(pair, recorded=recorded, timeout=timeout, root=root)
     _session.open()
     _session.finds_places = False  # which lines mutants edit is known
+    _plan = draw(_session, LEAN, 0)  # the same for every port, as a gate's is
     multiprocessing.util.Finalize(None, _session.close, exitpriority=10)
 
 
 def _judge(combination: Combination, masks: Sequence[Mask]) -> Judged:
     with tempfile.TemporaryDirectory(prefix="parity-mutant-") as folder:
-        return judge(_session, combination, Path(folder), masks)
+        return judge(_session, combination, Path(folder), masks, _plan)

@@ -13,7 +13,7 @@ from typing import Any
 from parity.explain.causes import Explanation
 from parity.explain.explain import explain
 from parity.mutants.mutant import Mutant, write
-from parity.plan import draw
+from parity.plan import Plan, draw
 from parity.profiles import Profile
 from parity.runner import run_checks
 from parity.session import Session
@@ -115,12 +115,14 @@ def judge(
     mutants: Sequence[Mutant],
     folder: Path,
     masks: Sequence[Mask] = (),
+    plan: Plan | None = None,
 ) -> Judged:
     """Check and explain the session's port with the mutants in it.
 
     Args:
         folder: where the mutated packages are written.
         masks: where one of these answers as this port does, only its faults can show.
+        plan: of the checks; drawn here if it is not given.
 
     Raises:
         Conflict: no port can have all of them.
@@ -130,7 +132,7 @@ def judge(
     session.port_answers = []
     try:
         with session.with_overlay(overlay):
-            plan = draw(session, LEAN, 0)
+            plan = plan or draw(session, LEAN, 0)
             checks = run_checks(session, plan)
             answers = _digest(session.port_answers)
             explanation = explain(session, checks, plan)

@@ -345,7 +345,7 @@ def layer_facts(model: keras.Model) -> list[dict[str, Any]]:
 
     ``before`` names the layers without weights since the last one with weights; only activations
     and flattening can be refitted through. ``activation`` is what follows the layer's own values,
-    fused or as a layer of its own.
+    fused or as a layer of its own. A normalisation has its ``epsilon`` besides.
     """
     found: list[dict[str, Any]] = []
     before: list[str] = []
@@ -355,8 +355,8 @@ def layer_facts(model: keras.Model) -> list[dict[str, Any]]:
         if not layer.weights:
             if isinstance(layer, keras.layers.Flatten):
                 flattened = [int(n) for n in layer.input.shape[1:]]
-            elif isinstance(layer, keras.layers.Activation) and found:
-                found[-1]["activation"] = _activation(layer)
+            elif found and (name := _as_activation(layer)) and found[-1]["activation"] == "linear":
+                found[-1]["activation"] = name
             elif not isinstance(layer, keras.layers.InputLayer):
                 before.append(kind)
             continue
@@ -371,6 +371,7 @@ def layer_facts(model: keras.Model) -> list[dict[str, Any]]:
                 "activation": _activation(layer),
                 "flattened": flattened,
                 "before": before,
+                **_normalising(layer),
             }
         )
         before, flattened = [], None
@@ -380,6 +381,38 @@ def layer_facts(model: keras.Model) -> list[dict[str, Any]]:
 def _activation(layer: keras.layers.Layer) -> str:
     activation = getattr(layer, "activation", None)
     return "linear" if activation is None else str(getattr(activation, "__name__", activation))
+
+
+def _normalising(layer: keras.layers.Layer) -> dict[str, Any]:
+    """What a layer that normalises adds to the variance, where it does so over the last axis."""
+    kinds = (keras.layers.BatchNormalization, keras.layers.LayerNormalization)
+    if not isinstance(layer, kinds):
+        return {}
+    axes = layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis]
+    last = [axis in (-1, len(layer.input.shape) - 1) for axis in axes]
+    return {"epsilon": float(layer.epsilon)} if last == [True] else {}
+
+
+def _as_activation(layer: keras.layers.Layer) -> str:
+    """What a layer that is nothing but an activation computes; empty if it is another."""
+    layers = keras.layers
+    if isinstance(layer, layers.Activation):
+        return _activation(layer)
+    if isinstance(layer, layers.ReLU) and not layer.threshold:
+        slope = float(layer.negative_slope or 0.0)
+        if layer.max_value is None:
+            return _leaky(slope) if slope else "relu"
+        return "relu6" if float(layer.max_value) == 6 and not slope else ""
+    if isinstance(layer, layers.LeakyReLU):
+        return _leaky(layer.negative_slope)
+    if isinstance(layer, layers.ELU):
+        return "elu" if float(layer.alpha) == 1 else f"elu, alpha {float(layer.alpha)!r}"
+    return ""
+
+
+def _leaky(slope: float) -> str:
+    """TensorFlow rounds the slope to float32, whatever it computes in."""
+    return f"leaky_relu, slope {float(np.float32(slope))!r}"
 
 
 def draws(model: keras.Model) -> bool:

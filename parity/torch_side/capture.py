@@ -45,6 +45,7 @@ class Anchors:
 
     def of(self, arguments: Any, result: Any) -> list[str]:
         """The layers of which an operation is an anchor."""
+        result = output_of(result)
         if not isinstance(result, Tensor) or storage(result) in self._layers:
             return []
         given = [storage(leaf) for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
@@ -106,9 +107,9 @@ class Capture(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for name in self._anchors.of((args, kwargs), result):
-            self.outputs[name] = result.detach().clone()
+            self.outputs[name] = output_of(result).detach().clone()
             if name in self._substitute and self.anchors[name] == self._last_anchor.get(name):
-                result = self._substitute[name].clone()
+                result = with_output(result, self._substitute[name].clone())
         return result
 
 
@@ -175,10 +176,21 @@ class Leaves(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         for name in self._anchors.of((args, kwargs), result):
             if name in self._values and self.anchors[name] == self._last_anchor.get(name):
-                self.outputs[name] = result
+                self.outputs[name] = output_of(result)
                 self.leaves[name] = self._values[name].clone().requires_grad_()
-                result = self.leaves[name].clone()  # so that it can be changed in place
+                # A copy, so that it can be changed in place.
+                result = with_output(result, self.leaves[name].clone())
         return result
+
+
+def output_of(result: Any) -> Any:
+    """What a layer hands on: normalisations also return their statistics, after it."""
+    return result[0] if isinstance(result, tuple) and result else result
+
+
+def with_output(result: Any, output: Tensor) -> Any:
+    """``result`` with something else to hand on."""
+    return (output, *result[1:]) if isinstance(result, tuple) else output
 
 
 def storage(tensor: Tensor) -> int:

@@ -105,6 +105,20 @@ def test_numbers_that_no_table_holds_are_named(parity_session: Session, tmp_path
     assert left_out.fix == "the activation of conv4 is missing: the reference has swish"
 
 
+def test_a_size_that_is_too_small_counts_where_the_rest_agrees(
+    parity_session: Session, tmp_path: Path
+) -> None:
+    """Padding 1 of 32 for a kernel of 5: 15 x 15 are the reference's, and the last ones lack."""
+    pads = "[(1, 1, 1, 1), (0, 1, 0, 1), (0, 1, 0, 1), (0, 1, 0, 1)]"
+    found = explained(parity_session, tmp_path, lists(pads=pads))
+    (cause,) = found.causes
+    assert (cause.id, cause.where) == ("padding-same", "conv1")
+    assert "it gives 15 x 15 for the reference's 16 x 16" in cause.evidence
+    assert cause.residual_before is not None
+    assert cause.residual_after is not None
+    assert cause.residual_after < 1e-12 < 1e-3 < cause.residual_before
+
+
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
 def test_padding_with_other_than_zeros_is_named(
     parity_session: Session, tmp_path: Path, mode: str

@@ -92,6 +92,14 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 
+def known(name: str) -> bool:
+    """Whether :func:`activation` has it."""
+    family, _, number = name.partition(", ")
+    return name in ACTIVATIONS or (
+        family in FAMILIES and number.startswith(f"{FAMILIES[family].word} ")
+    )
+
+
 def activation(name: str) -> Function:
     """The function of a name: a key of ACTIVATIONS, one of a family, or either applied twice."""
     if name in ACTIVATIONS:

@@ -10,6 +10,7 @@ equals the port (``refit``).
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
@@ -22,6 +23,9 @@ from parity.explain.network.activations import ACTIVATIONS
 from parity.explain.network.rules import Array, layers_of
 from parity.explain.network.segments import Seen, differ, explained, most
 from parity.traces import Trace
+
+JOINS = {"Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply", "Subtract"}
+"""Layers that join branches."""
 
 EXAMPLE = "'port.name': 'reference/name'"
 
@@ -59,7 +63,10 @@ def explain_network(
     values: Array = case.images.astype(np.float64)
     before: str | None = None
     lost = gap = False
-    wrong = set()
+    wrong: set[str] = set()
+    together = segments.array("float64", "together")
+    energies = FLOAT64_FLOORS * float(np.max(floors["energies"]))
+    runs_all = together is not None and not differ(together, truth["energies"], energies)
     for fact, layer in zip(facts, layers_of(facts, case.weights), strict=True):
         name = f"activations/{fact['layer']}"
         expected, ours = truth[name], segments.array("float64", name)
@@ -70,7 +77,9 @@ def explain_network(
         before_lost, lost = lost, True
         if missing.intersection(kernels):
             if not gap:
-                causes.append(_missing(fact, case, missing, segments.notes["extra"]))
+                found, left = _missing(fact, case, missing, segments.notes["extra"])
+                causes += found
+                unexplained += left
             gap = True
         elif set(kernels).intersection(ambiguous):
             gap = False
@@ -80,9 +89,12 @@ def explain_network(
             unexplained.append(Unexplained(where, evidence, "model/raised"))
             return causes, unexplained  # what was learnt before stands
         elif ours is None:
-            evidence = f"the port never runs {fact['layer']}, or not after what it lies behind"
-            part = f"model/{fact['layer']}"
-            causes.append(Cause("layer-missing", fact["layer"], evidence=evidence, part=part))
+            if runs_all:
+                lost = before_lost  # it does run, as an operation that cannot be seen
+            else:
+                evidence = f"the port never runs {fact['layer']}, or not after what it lies behind"
+                part = f"model/{fact['layer']}"
+                causes.append(Cause("layer-missing", fact["layer"], evidence=evidence, part=part))
             gap = False
         else:
             gap = lost = False
@@ -105,6 +117,11 @@ def explain_network(
                     causes.append(
                         Cause("bias-missing", fact["layer"], evidence=evidence, part=part)
                     )
+                if wrong and JOINS.intersection(fact["before"]):
+                    text += (
+                        "; a branch that is joined here leads past what else is wrong before it, "
+                        "so that mending that may mend this"
+                    )
                 if not found and not unsure:
                     unexplained.append(Unexplained(fact["layer"], text, f"model/{fact['layer']}"))
         if lost or ours is None or differ(ours, expected, bound):
@@ -120,7 +137,8 @@ def explain_network(
     if gradients is not None:
         order = [fact["layer"] for fact in facts]
         never = {name for name in order if segments.array("float64", f"activations/{name}") is None}
-        found, left = _backward(order, wrong, never, backward, gradients)
+        joined = any(JOINS.intersection(fact["before"]) for fact in facts)
+        found, left = _backward(order, wrong, never, backward, gradients, joined)
         causes += found
         unexplained += left
     return causes, unexplained
@@ -159,17 +177,36 @@ def _parameters(notes: Mapping[str, Any], layer_missing: bool) -> list[Unexplain
     return [Unexplained("model", text, "model")]
 
 
-def _missing(fact: Mapping[str, Any], case: Case, missing: Set[str], extra: Sequence[str]) -> Cause:
+def _missing(
+    fact: Mapping[str, Any], case: Case, missing: Set[str], extra: Sequence[str]
+) -> tuple[list[Cause], list[Unexplained]]:
+    """A layer is missing if the port has too few kernels left over to be its and others'.
+
+    Otherwise one of those may be this layer's, in a shape that it cannot be loaded into.
+    """
     names = [name for name in case.weights if name in missing]
     shapes = ", ".join(f"{name} {case.weights[name].shape}" for name in names)
     evidence = f"nothing in the port can hold {shapes}"
     evidence += f"; the port has {', '.join(extra)}, which hold nothing" if extra else ""
-    layer = fact["layer"]
-    return Cause("layer-missing", layer, evidence=evidence, part=f"model/{layer}")
+    layer, part = fact["layer"], f"model/{fact['layer']}"
+    lacking = [name for name in names if case.weights[name].ndim > 1]
+    left_over = [each for each in extra if re.search(r"\(\d+, \d", each)]  # "conv.weight (8, 1, 3)"
+    if not lacking or len(left_over) < len(lacking):
+        return [Cause("layer-missing", layer, evidence=evidence, part=part)], []
+    evidence += (
+        ". If one of these is the same layer, give it the reference's size; where its weights are "
+        "laid out in another way, as a DepthwiseConv2D's are, the two cannot be compared yet"
+    )
+    return [], [Unexplained(layer, evidence, part)]
 
 
 def _backward(
-    order: Sequence[str], wrong: Set[str], never: Set[str], backward: Trace, gradients: Trace
+    order: Sequence[str],
+    wrong: Set[str],
+    never: Set[str],
+    backward: Trace,
+    gradients: Trace,
+    joined: bool,
 ) -> tuple[list[Cause], list[Unexplained]]:
     """Segments that compute the reference's values and other gradients.
 
@@ -178,6 +215,8 @@ def _backward(
         wrong: layers, or "energies", whose own values are not the reference's; what comes back
             through the segments before them differs for that reason, but never not at all.
         never: layers that the port does not run, so that nothing could be put in their place.
+        joined: branches of the network are, so that to a layer comes back, besides, what goes
+            through wrong ones that are not the next.
     """
     causes: list[Cause] = []
     unexplained: list[Unexplained] = []
@@ -199,7 +238,7 @@ def _backward(
             fix = f"no .detach(), .data, .item() or torch.no_grad() {where}"
             cause = Cause("gradient-not-tracked", where, 1.0, 0.0, evidence, fix, part=part)
             causes.append(cause)
-        elif differ(ours, expected, bound):
+        elif differ(ours, expected, bound) and not (joined and wrong):
             evidence = f"{end} has the reference's values, and another gradient comes back"
             evidence += (
                 f": on the reference's values {most(ours, expected)}{_multiple(ours, expected)}"

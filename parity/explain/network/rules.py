@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from parity.explain.network.activations import ACTIVATIONS, SAME_NAME, activation
+from parity.explain.network.activations import SAME_NAME, activation, known
+from parity.explain.network.normalisation import Normalisation
 
 Array = np.ndarray
 
@@ -140,20 +141,20 @@ def kernels_of(layer: Layer) -> list[str]:
 
 def layers_of(
     facts: Sequence[Mapping[str, Any]], weights: Mapping[str, Array]
-) -> list[Layer | str]:
+) -> list[Layer | Normalisation | str]:
     """The reference's layers as refittable ones; a string says why one is not.
 
     Args:
         facts: what the reference says of its layers, in order.
         weights: canonical.
     """
-    found: list[Layer | str] = []
+    found: list[Layer | Normalisation | str] = []
     before = "linear"
     for fact in facts:
         name, kind = fact["layer"], fact["kind"]
         kernel = next((weights[w] for w in fact["weights"] if w.endswith("kernel")), None)
         bias = next((weights[w] for w in fact["weights"] if w.endswith("bias")), None)
-        unknown = [] if before in ACTIVATIONS else [f"activation {before}"]
+        unknown = [] if known(before) else [f"activation {before}"]
         unknown += fact["before"]
         if kind not in ("Conv2D", "Dense"):
             unknown.append(kind)
@@ -173,5 +174,7 @@ def layers_of(
             wide = kernel.astype(np.float64)
             wide_bias = None if bias is None else bias.astype(np.float64)
             found.append(Layer(name, kind, wide, wide_bias, own, flattened))
+        if normalisation := Normalisation.of(fact, before, weights):
+            found[-1] = normalisation
         before = SAME_NAME.get(fact["activation"], fact["activation"])
     return found

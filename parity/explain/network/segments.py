@@ -10,6 +10,7 @@ import numpy as np
 
 from parity.explain.causes import Cause, verified
 from parity.explain.network.activations import compared
+from parity.explain.network.normalisation import Normalisation
 from parity.explain.network.refit import refit
 from parity.explain.network.rules import Array, Layer, Segment, compute, departures, padded
 
@@ -42,7 +43,7 @@ class Seen:
         drawn: how many random numbers the port's network draws.
     """
 
-    layer: Layer | str
+    layer: Layer | Normalisation | str
     name: str
     values: Array
     before: str | None
@@ -56,6 +57,8 @@ def explained(seen: Seen) -> tuple[list[Cause], str]:
     """(the causes, "") or, where no rule reproduces the port, ([], the evidence)."""
     if isinstance(seen.layer, str):
         return [], _left(seen, seen.layer)
+    if isinstance(seen.layer, Normalisation):
+        return _normalised(seen, seen.layer)
     rules = refit(seen.layer, seen.values, seen.ours, seen.bound)
     if not rules or rules[0] == seen.layer.own:
         return [], _left(seen, "nothing in the catalogue reproduces it")
@@ -83,6 +86,29 @@ def explained(seen: Seen) -> tuple[list[Cause], str]:
             )
             found.append(cause)
     return found, ""
+
+
+def _normalised(seen: Seen, layer: Normalisation) -> tuple[list[Cause], str]:
+    epsilon, after = None, np.inf
+    if seen.ours.shape == seen.expected.shape:
+        epsilon = layer.epsilon_of(seen.values, seen.ours, seen.bound)
+    if epsilon is not None:
+        after = float(np.abs(layer.computed(seen.values, epsilon) - seen.ours).max())
+    before = _difference(seen.ours, seen.expected)
+    if epsilon is None or not verified(before, after, seen.bound):
+        return [], _left(seen, "no other number added to the variance reproduces it")
+    size = float(np.abs(seen.expected).max()) or 1.0
+    cause = Cause(
+        "layer-hyperparameter",
+        layer.name,
+        before / size,
+        after / size,
+        f"fed with the reference's values, {layer.name} is reproduced by eps {epsilon:g} where the "
+        f"reference has {layer.epsilon:g}",
+        f"eps={layer.epsilon:g} in {layer.name}",
+        part=f"model/{layer.name}",
+    )
+    return [cause], ""
 
 
 def _cause(seen: Seen, layer: Layer, rule: Segment, field: str, value: Any, expected: Any) -> Cause:
@@ -163,11 +189,15 @@ def differ(ours: Array, expected: Array, bound: float) -> bool:
 
 
 def _difference(ours: Array, expected: Array) -> float:
-    """The greatest; of what both have, if one has more."""
+    """The greatest; what only one of them has counts whole."""
     if ours.ndim != expected.ndim:
         return np.inf
-    common = tuple(slice(min(pair)) for pair in zip(ours.shape, expected.shape, strict=True))
-    return float(np.abs(ours[common] - expected[common]).max())
+    size = tuple(max(pair) for pair in zip(ours.shape, expected.shape, strict=True))
+    whole = [
+        np.pad(array, [(0, n - own) for n, own in zip(size, array.shape, strict=True)])
+        for array in (ours, expected)
+    ]
+    return float(np.abs(whole[0] - whole[1]).max())
 
 
 def most(ours: Array, expected: Array) -> str:
