@@ -10,12 +10,16 @@ TensorFlow and go on in PyTorch.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import math
 import os
 import random
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     run = TrainingRun(options.framework, settings, images, options.seed, options.threads)
     try:
         run.resume(options.checkpoint)
-        run.train(options.checkpoint)
+        with heeding_interrupts() as interrupted:
+            run.train(options.checkpoint, interrupted)
     except TrainingStopped as error:
         print(f"training stopped: {error}", file=sys.stderr)
         return 1
@@ -51,6 +56,29 @@ def main(arguments: list[str] | None = None) -> int:
     archive.save(options.out, run.weights(), run.about())
     print(f"wrote {options.out}")
     return 0
+
+
+@contextlib.contextmanager
+def heeding_interrupts() -> Iterator[threading.Event]:
+    """Sets the event at Ctrl-C, besides the KeyboardInterrupt, which may be lost.
+
+    Python drops an exception that comes while it runs a finaliser or the callback of a weak
+    reference, and goes on: "Exception ignored in".
+    """
+    interrupted = threading.Event()
+
+    def handler(number: int, frame: Any) -> None:
+        interrupted.set()
+        signal.default_int_handler(number, frame)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted  # no signal is handled there
+        return
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class TrainingStopped(Exception):
@@ -88,8 +116,13 @@ class TrainingRun:
         self.images_digest = archive.digest({"images": images}, {})
         self.history: list[dict[str, float]] = []
 
-    def train(self, checkpoint: Path) -> None:
-        """Run the epochs that are left, with a checkpoint after each."""
+    def train(self, checkpoint: Path, interrupted: threading.Event | None = None) -> None:
+        """Run the epochs that are left, with a checkpoint after each.
+
+        Raises:
+            KeyboardInterrupt: a step was done after ``interrupted`` was set.
+            TrainingStopped: a loss is not finite.
+        """
         console = Console(stderr=True)
         console.print(f"a checkpoint after each epoch: {checkpoint}", soft_wrap=True)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -97,10 +130,16 @@ class TrainingRun:
             batches = math.ceil(len(self.real) / self.settings.batch_size)
             task = progress.add_task("training", total=batches * self.settings.epochs)
             progress.advance(task, batches * len(self.history))
+
+            def advance() -> None:
+                progress.advance(task)
+                if interrupted is not None and interrupted.is_set():
+                    raise KeyboardInterrupt
+
             while len(self.history) < self.settings.epochs:
                 epoch = len(self.history) + 1
                 progress.update(task, description=f"epoch {epoch}/{self.settings.epochs}")
-                figures = self._epoch(epoch, lambda: progress.advance(task))
+                figures = self._epoch(epoch, advance)
                 self.history.append(figures)
                 self.save(checkpoint)
                 line = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())

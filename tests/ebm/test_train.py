@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -195,6 +196,28 @@ def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
     assert process.returncode == 130, said
     assert f"interrupted; start again to go on from {checkpoint}" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupt_that_is_lost_in_a_callback_still_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python drops a KeyboardInterrupt that comes in a finaliser; the step after it is the last."""
+    run = small_run("torch")
+    step, steps = run.framework.train_step, []
+
+    def interrupted_step(*arguments: object) -> object:
+        steps.append(len(steps))
+        if len(steps) == 3:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        return step(*arguments)
+
+    monkeypatch.setattr(run.framework, "train_step", interrupted_step)
+    before = signal.getsignal(signal.SIGINT)
+    with train.heeding_interrupts() as interrupted, pytest.raises(KeyboardInterrupt):
+        run.train(tmp_path / "run.safetensors", interrupted)
+    assert len(steps) == 3
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_the_committed_weights_say_how_they_were_made() -> None:
