@@ -44,12 +44,9 @@ class Recogniser(enum.Enum):
     A test holds the ids that stand in those modules against the entries below, both ways.
     """
 
-    REFIT = (
-        "refit of the segment",
-        "explain/network/*.py",
-    )
-    MISSING = ("weights that nothing of the port holds or uses", "explain/network/*.py")
-    BACKWARD = ("vector-Jacobian product of the segment", "explain/network/*.py")
+    REFIT = ("refit of the segment", "explain/network/*.py")
+    MISSING = ("weights that nothing of the port holds or uses", "explain/network/localise.py")
+    BACKWARD = ("vector-Jacobian product of the segment", "explain/network/localise.py")
     ALONE = ("an image alone against the same in its batch", "explain/explain.py")
     RULE = ("rule of the step on the probe", "explain/sampler/*.py")
     DRAWN = ("event in the draw log", "explain/sampler/*.py")

@@ -98,12 +98,13 @@ class TorchTrainer(Trainer):
 
     def _after_a_step(self) -> torch.optim.Optimizer:
         """A copy of the optimizer that has taken a step on gradients of zero."""
+        stepped: torch.optim.Optimizer
         _, stepped = copy.deepcopy((self.model, self.optimizer))
         for group in stepped.param_groups:
             for parameter in group["params"]:
                 parameter.grad = torch.zeros_like(parameter)
         stepped.step()
-        return stepped  # type: ignore[no-any-return]
+        return stepped
 
     def state(self) -> Arrays:
         weights = canonical_weights(

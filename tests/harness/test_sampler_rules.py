@@ -4,17 +4,48 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from parity.explain.sampler.draws import batches_of, drawn_by
+from parity.explain.sampler.draws import Drawn, batches_of, drawn_by
 from parity.explain.sampler.fits import agree, fit, limits_in
-from parity.explain.sampler.observed import Observed, behaviour, places_of
+from parity.explain.sampler.observed import Observed, places_of
 from parity.explain.sampler.probe import NOISE, STEP_SIZE, probe_calls, probe_case
-from parity.explain.sampler.rules import OPTIONS, Fitted, Rule, departures, near
-from parity.explain.sampler.search import find
+from parity.explain.sampler.rules import (
+    OPTIONS,
+    Fitted,
+    Place,
+    Rule,
+    departures,
+    near,
+    simulate,
+)
+from parity.explain.sampler.search import BOUND, search
 from parity.randomness import Draw, SharedRandomness
+
+
+def find(seen: Observed, base: Rule, bound: float = BOUND) -> list[Rule]:
+    return [found.rule for found in search(seen, base, bound)]
+
+
+def in_order(places: Sequence[Place], steps: int) -> Drawn:
+    """One draw for each step, and no other."""
+    noise = []
+    for place in places:
+        stream = SharedRandomness(place.call.case.key, "NHWC")
+        noise.append([stream.normal(place.images.shape, "float64") for _ in range(steps)])
+    return Drawn("normal", "each element", tuple(noise), tuple(range(steps)))
+
+
+def behaviour(rule: Rule, places: Sequence[Place] | None = None, steps: int = 4) -> Observed:
+    """What ``rule`` does in the probe's calls."""
+    places = places_of(probe_case()) if places is None else places
+    drawn = in_order(places, steps)
+    done = [simulate(rule, p, drawn.noise[p.number], steps) for p in places]
+    states, points = zip(*(each for each in done if each is not None), strict=True)
+    return Observed(places, states, points, [drawn])
 
 
 def fitted(value: float, kind: str = "value") -> Fitted:
@@ -108,7 +139,7 @@ def test_rules_are_found_without_the_points_of_evaluation() -> None:
 
 def test_an_extra_draw_is_seen_in_the_log_and_the_rest_found_all_the_same() -> None:
     """Step by step the second batch on is used; on the reference's numbers no rule would fit."""
-    places, rule = places_of(), Rule(reduction="mean")
+    places, rule = places_of(probe_case()), Rule(reduction="mean")
     logs = [
         [Draw("normal", p.images.size, "float64", position) for position in (0, 0, 1, 2, 3)]
         for p in places
@@ -124,7 +155,6 @@ def test_an_extra_draw_is_seen_in_the_log_and_the_rest_found_all_the_same() -> N
 
 
 def _on(rule: Rule, place, noise):  # type: ignore[no-untyped-def]
-    from parity.explain.sampler.rules import simulate
 
     return simulate(rule, place, noise, 4)
 

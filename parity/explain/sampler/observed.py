@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from parity.cases import Case
 from parity.explain.sampler.draws import Drawn, drawn_by
-from parity.explain.sampler.probe import Setting, probe_calls, probe_case
+from parity.explain.sampler.probe import Setting, probe_calls
 from parity.explain.sampler.rules import Place, Rule, simulate
-from parity.randomness import Draw, SharedRandomness
+from parity.randomness import Draw
 from parity.traces import Trace
 
 
@@ -55,28 +55,9 @@ class Found:
     drawn: Drawn
 
 
-def places_of(case: Any = None, default_clip: float = float("nan")) -> list[Place]:
+def places_of(case: Case) -> list[Place]:
     """Of the calls that the case stands for."""
-    calls = probe_calls(probe_case() if case is None else case)
-    return [Place(n, call, Setting.of(call, default_clip)) for n, call in enumerate(calls)]
-
-
-def in_order(places: Sequence[Place], steps: int) -> Drawn:
-    """One draw for each step, and no other."""
-    noise = []
-    for place in places:
-        stream = SharedRandomness(place.call.case.key, "NHWC")
-        noise.append([stream.normal(place.images.shape, "float64") for _ in range(steps)])
-    return Drawn("normal", "each element", tuple(noise), tuple(range(steps)))
-
-
-def behaviour(rule: Rule, places: Sequence[Place] | None = None, steps: int = 4) -> Observed:
-    """What ``rule`` does in the probe's calls."""
-    places = places_of() if places is None else places
-    drawn = in_order(places, steps)
-    done = [simulate(rule, p, drawn.noise[p.number], steps) for p in places]
-    states, points = zip(*(each for each in done if each is not None), strict=True)
-    return Observed(places, states, points, [drawn])
+    return [Place(n, call, Setting.of(call)) for n, call in enumerate(probe_calls(case))]
 
 
 def followed(seen: Observed, found: Found) -> np.ndarray:

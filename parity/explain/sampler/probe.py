@@ -108,9 +108,9 @@ class Setting:
     batch: int
 
     @classmethod
-    def of(cls, call: ProbeCall, default_clip: float = math.nan) -> Setting:
-        """``default_clip`` is the reference's own, where it is not an argument."""
+    def of(cls, call: ProbeCall) -> Setting:
+        """The gradient clip is NaN where it is not an argument."""
         sampler = call.case.sampler
         assert sampler is not None
-        clip = default_clip if sampler.gradient_clip is None else sampler.gradient_clip
+        clip = math.nan if sampler.gradient_clip is None else sampler.gradient_clip
         return cls(sampler.noise, sampler.step_size, clip, len(call.case.images))

@@ -39,11 +39,6 @@ BOUND = 64 * float(np.finfo(np.float64).eps) * 4
 """Relative; a rule is 20 operations a step, so correct simulations agree far below this."""
 
 
-def find(seen: Observed, base: Rule, bound: float = BOUND) -> list[Rule]:
-    """The rules of :func:`search`."""
-    return [found.rule for found in search(seen, base, bound)]
-
-
 def search(seen: Observed, base: Rule, bound: float = BOUND) -> list[Found]:
     """The rules that behave so, fewest departures from ``base`` first, then round numbers first.
 
