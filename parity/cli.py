@@ -5,52 +5,81 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import traceback
 from pathlib import Path
 
 from rich.console import Console
 
 import parity
+from parity import streams
 from parity.errors import MissingPackage, ParityError, PortFailed, ReferenceFailed
 from parity.profiles import PROFILES
 from parity.workers import DEFAULT_TIMEOUT
 
-EXIT_PARITY, EXIT_NO_PARITY, EXIT_BAD_CALL, EXIT_NO_REFERENCE = 0, 1, 2, 3
+EXIT_PARITY, EXIT_NO_PARITY, EXIT_BAD_CALL, EXIT_NO_REFERENCE, EXIT_OWN_FAILURE = 0, 1, 2, 3, 4
+EXIT_INTERRUPTED = 130
+
+TRACEBACK = Path(".parity") / "traceback.txt"
+"""Where that of an error of parity's own is kept."""
 
 EPILOG = """\
 exit status: 0 parity; 1 not (any verdict that is not green, or a port that raises, hangs or
-dies); 2 the call or the configuration is wrong; 3 the reference could not be run, or a package
-is missing.
+dies, while it is imported too); 2 the call or the configuration is wrong; 3 the reference could
+not be run, or a package is missing; 4 parity itself failed; 130 interrupted. What was finished by
+then is always reported.
 
 A SPEC is module:attribute, or path/to/file.py[:attribute] (attribute 'side' if left out).
 """
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    console = Console(stderr=True, highlight=False)
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)  # so that a pair beside the user's pyproject.toml imports
+    """Entry point; returns the exit status, whatever becomes of what is printed."""
+    with streams.printing():
+        options = _parser().parse_args(arguments)
+        console = Console(stderr=True, highlight=False)
+        if (here := str(Path.cwd())) not in sys.path:
+            sys.path.insert(0, here)  # so that a pair beside the user's pyproject.toml imports
+        try:
+            command = importlib.import_module(f"parity.commands.{options.module}")
+            status: int = command.run(options)
+            return status
+        except KeyboardInterrupt:
+            console.print("interrupted")
+            return EXIT_INTERRUPTED
+        except (Exception, SystemExit) as error:
+            return _fail(console, error)
+
+
+def _fail(console: Console, error: BaseException) -> int:
+    """Say what went wrong, and by whose fault; the exit status."""
+    statuses = {PortFailed: EXIT_NO_PARITY, ReferenceFailed: EXIT_NO_REFERENCE}
+    statuses |= {MissingPackage: EXIT_NO_REFERENCE, ParityError: EXIT_BAD_CALL}
+    for kind, status in statuses.items():
+        if isinstance(error, kind):
+            for note in getattr(error, "__notes__", ()):
+                console.print(note.rstrip(), markup=False, soft_wrap=True)
+            console.print(f"parity: {error}", markup=False, soft_wrap=True)
+            return status
+    what = f"{type(error).__name__}: {error}".rstrip(": ")
+    where = _kept("".join(traceback.format_exception(error)), console)
+    console.print(
+        f"parity: parity itself failed, with {what}; this is no verdict, and a fault to report: "
+        f"its traceback is {where}",
+        markup=False,
+        soft_wrap=True,
+    )
+    return EXIT_OWN_FAILURE
+
+
+def _kept(text: str, console: Console) -> str:
+    """Keep a traceback in a file; printed, if there can be none."""
     try:
-        command = importlib.import_module(f"parity.commands.{options.module}")
-        status: int = command.run(options)
-        return status
-    except PortFailed as error:
-        return _fail(console, error, EXIT_NO_PARITY)
-    except (ReferenceFailed, MissingPackage) as error:
-        return _fail(console, error, EXIT_NO_REFERENCE)
-    except ParityError as error:
-        return _fail(console, error, EXIT_BAD_CALL)
-    except KeyboardInterrupt:
-        console.print("interrupted")
-        return 130
-
-
-def _fail(console: Console, error: ParityError, status: int) -> int:
-    for note in getattr(error, "__notes__", ()):
-        console.print(note.rstrip(), markup=False, soft_wrap=True)
-    console.print(f"parity: {error}", markup=False, soft_wrap=True)
-    return status
+        TRACEBACK.parent.mkdir(exist_ok=True)
+        TRACEBACK.write_text(text)
+    except OSError:
+        console.print(text.rstrip(), markup=False, soft_wrap=True)
+        return "above"
+    return f"in {TRACEBACK}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -120,6 +149,11 @@ def _check_parser(
         help="check against a recorded reference, without TensorFlow ('parity record' makes one)",
     )
     parser.add_argument("--case", type=Path, metavar="FILE", help="check one saved case")
+    parser.add_argument(
+        "--no-shrink",
+        action="store_true",
+        help="do not look for a smaller failing case, which takes up to 60 runs of one check",
+    )
     parser.add_argument(
         "--in-process", action="store_true", help="run the port in this process, for a debugger"
     )

@@ -41,6 +41,7 @@ def drawn(strategy: SearchStrategy[T], n: int, seed: int) -> list[T]:
         deadline=None,
         phases=[hypothesis.Phase.generate],
         backend="parity",
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],  # which is the machine's doing
     )
     @hypothesis.given(strategy)
     def collect(value: T) -> None:

@@ -221,7 +221,9 @@ def _fixed_trainings(session: Session) -> list[Recipe]:
         return []
     published = session.facts(None)
     recipes = []
-    for number, (settings, n_real, steps) in enumerate(specs.entry(session.pair.fixed_trainings)()):
+    with specs.declaration("fixed_trainings"):
+        declared = [(s, n, steps) for s, n, steps in specs.entry(session.pair.fixed_trainings)()]
+    for number, (settings, n_real, steps) in enumerate(declared):
         facts = session.facts(settings)
         fits = (facts.shapes, facts.image_shape) == (published.shapes, published.image_shape)
         if not (fits or session.draws_architectures):

@@ -125,16 +125,21 @@ class Report:
             ("--profile", self.profile),
             ("--seed", str(self.seed)),
         ]
-        lines = [f"reproduce: {command(self.pair, options, check.name)}"]
+        return [
+            f"reproduce: {command(self.pair, options, check.name)}",
+            *self.smallest_case(check),
+        ]
+
+    def smallest_case(self, check: CheckResult) -> list[str]:
+        """How to run the smallest failing case of a check, if one is known."""
         if check.name not in self.failing:
-            return lines
+            return []
         case, path = self.failing[check.name]
         arguments = [self.pair, path.as_posix(), check.name]
         sides = {"port": self.port, "reference": self.reference, "golden": self.golden}
         given = [repr(argument) for argument in arguments]
         given += [f"{side}={spec!r}" for side, spec in sides.items() if spec is not None]
         return [
-            *lines,
             f"or its smallest case ({case_in_words(case)}), the port where a debugger stops in it:",
             "    from parity.testing import reproduce",
             f"    reproduce({', '.join(given)})",

@@ -146,8 +146,10 @@ def open_side(pair: str, role: str, spec: str | None) -> Requests:
 
     Raises:
         MissingPackage: the framework is not installed; says what to install.
+        specs.Raised: the side's own program raises while it is imported.
     """
-    declared_pair = specs.resolve(pair, "pair")
+    with specs.declaration():
+        declared_pair = specs.resolve(pair, "pair")
     if not isinstance(declared_pair, Pair):
         raise BadCall(f"{pair!r} is a {type(declared_pair).__name__}, not a parity.Pair")
     side = specs.resolve(spec, "side") if spec else getattr(declared_pair, role)
@@ -156,10 +158,7 @@ def open_side(pair: str, role: str, spec: str | None) -> Requests:
             f"{spec!r} is a {type(side).__name__}, not a parity.TorchSide or parity.TensorFlowSide"
         )
     if importlib.util.find_spec(side.framework) is None:
-        raise MissingPackage(
-            f"the {role} needs {side.framework}, which is not installed here: "
-            f"{INSTALL[side.framework]}"
-        )
+        raise missing(side.framework, f"the {role}")
     if side.framework == "torch":
         from parity.torch_side.side import TorchRunner
 
@@ -167,3 +166,10 @@ def open_side(pair: str, role: str, spec: str | None) -> Requests:
     from parity.tensorflow_side.side import TensorFlowRunner
 
     return Requests(TensorFlowRunner(side, declared_pair))
+
+
+def missing(framework: str, who: str) -> MissingPackage:
+    """The error that a framework is not installed, and what to install."""
+    return MissingPackage(
+        f"{who} needs {framework}, which is not installed here: {INSTALL[framework]}"
+    )

@@ -44,7 +44,7 @@ CLIPS = {
     "update_clip": "the clip after the update",
 }
 
-STOPPED = "the reference failed before every case was compared"
+REFERENCE, RUN = "the reference failed", "the run was stopped"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,31 +75,33 @@ def run_checks(
     only: Sequence[str] = (),
     case: Case | None = None,
     tell: Tell | None = None,
+    finished: list[CheckResult] | None = None,
 ) -> list[CheckResult]:
     """Run every property, or those that feed the checks named in ``only``.
 
     Args:
         case: check this saved case alone, and none of the plan's.
         tell: told (claim, cases done, cases expected) as the work goes on.
+        finished: gets the results, those of a run that did not come to its end, too.
 
     Raises:
         BadCall: ``only`` names no check of ours.
-        ReferenceFailed: never read as the port's fault; has what was finished before.
+        ReferenceFailed: never read as the port's fault.
     """
-    if unknown := [name for name in only if name not in CHECKS]:
-        raise BadCall(f"unknown checks {', '.join(unknown)}; known: {', '.join(CHECKS)}")
+    refuse_unknown(only)
     wanted = tuple(only) or CHECKS
     outcomes: dict[str, list[Outcome]] = {name: [] for name in wanted}
     seconds = dict.fromkeys(wanted, 0.0)
     unchecked: dict[str, str] = {}
     claims = _saved(session, case) if case is not None else properties(session, plan)
-    stopped: ReferenceFailed | None = None
+    stopped: BaseException | None = None
+    why = ""
     for claim in claims:
         mine = [name for name in claim.checks if name in wanted]
         if not mine:
             continue
         if stopped is not None:
-            unchecked |= dict.fromkeys(mine, STOPPED)
+            unchecked |= dict.fromkeys(mine, why)
             continue
         lacking = next((text for n in claim.needs if (text := session.lacking(n))), None)
         if lacking is not None:
@@ -113,9 +115,11 @@ def run_checks(
                         outcomes[outcome.check].append(outcome)
                 if tell is not None:
                     tell(claim.claim, done, claim.expected)
-        except ReferenceFailed as error:
+        except BaseException as error:  # whatever it is, what is finished by then stays
             stopped = error
-            unchecked |= dict.fromkeys(mine, STOPPED)
+            failed = isinstance(error, ReferenceFailed)
+            why = f"{REFERENCE if failed else RUN} before every case was compared"
+            unchecked |= dict.fromkeys(mine, why)
         for name in mine:
             seconds[name] += (time.perf_counter() - start) / len(mine)
     if case is None and "samples_teacher_forced" in wanted:
@@ -124,10 +128,29 @@ def run_checks(
     results = [
         pool(name, outcomes[name], seconds[name], unchecked=unchecked.get(name)) for name in tested
     ]
+    if finished is not None:
+        finished[:] = results
     if stopped is not None:
-        stopped.finished = results
         raise stopped
     return results
+
+
+def refuse_unknown(checks: Sequence[str]) -> None:
+    """Refuse names that are no check's.
+
+    Raises:
+        BadCall: lists them, and those there are.
+    """
+    if unknown := [name for name in checks if name not in CHECKS]:
+        raise BadCall(f"unknown checks {', '.join(unknown)}; known: {', '.join(CHECKS)}")
+
+
+def not_opened(only: Sequence[str], why: str, traceback: str) -> list[CheckResult]:
+    """What there is to say of a port that cannot be opened: every check is ``invalid``."""
+    return [
+        pool(name, [Outcome(name, failure=why, traceback=traceback)], 0.0)
+        for name in tuple(only) or CHECKS
+    ]
 
 
 def properties(session: Session, plan: Plan) -> list[Property]:

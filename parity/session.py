@@ -16,7 +16,7 @@ import numpy as np
 from parity import archive, specs
 from parity.cases import Case, check_images
 from parity.declarations import Pair
-from parity.errors import BadCall, PortFailed
+from parity.errors import BadCall, ParityError, PortFailed, ReferenceFailed
 from parity.recorded import Recorded, Recorder
 from parity.traces import Trace
 from parity.weights import check_weights
@@ -124,17 +124,34 @@ class Session:
 
         Raises:
             MissingPackage, ReferenceFailed, PortFailed: a side cannot be opened.
+            BadCall: one file that was to hold both sides raises.
         """
         assert self.port is not None
         try:
-            if isinstance(self.port, InProcess):
-                self.port_about = self.port.receive()
-            self.reference_about = self.reference.receive()
-            if isinstance(self.port, Worker):
-                self.port_about = self.port.receive()
+            try:
+                self.reference_about = self.reference.receive()
+            except ReferenceFailed as error:
+                self._refuse_one_file(error)
+                raise
+            self.port_about = self.port.receive()
         except BaseException:
             self.close()
             raise
+
+    def _refuse_one_file(self, error: ReferenceFailed) -> None:
+        """A file that holds both sides is neither side's: where it raises, the call is wrong."""
+        if error.raised_in is None or self.port is None:
+            return
+        try:
+            self.port.receive()
+        except PortFailed as other:
+            if other.raised_in == error.raised_in:
+                both = BadCall(f"both sides are in {error.raised_in}, which raises: {error}")
+                for note in getattr(error, "__notes__", ()):
+                    both.add_note(note)
+                raise both from error
+        except ParityError:
+            return  # the reference is told first
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -262,7 +279,8 @@ class Session:
     def real_images(self) -> np.ndarray | None:
         """The pair's real images, (N, H, W, C) float32, or None if it declares none."""
         if self._images is None and self.pair.images is not None:
-            images = np.asarray(specs.entry(self.pair.images)())
+            with specs.declaration("images"):
+                images = np.asarray(specs.entry(self.pair.images)())
             check_images(images, "the pair's images", within=self.pair.image_range)
             if images.shape[1:] != self.facts(None).image_shape:
                 raise BadCall(

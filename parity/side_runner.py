@@ -59,7 +59,8 @@ class SideRunner(abc.ABC):
         self.side = side
         self._settings_type = None
         if pair is not None and pair.settings is not None:
-            self._settings_type = specs.entry(pair.settings)
+            with specs.declaration():
+                self._settings_type = specs.entry(pair.settings)
         self._models: dict[tuple[str, str], Any] = {}
         self._sampler: BoundSampler | None = None
 

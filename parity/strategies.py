@@ -23,7 +23,8 @@ def architectures(session: Session, n: int, seed: int) -> list[Settings]:
     """
     if not session.draws_architectures or n == 0:
         return []
-    return drawn(specs.entry(session.pair.architectures)(), n, seed)
+    with specs.declaration("architectures"):
+        return drawn(specs.entry(session.pair.architectures)(), n, seed)
 
 
 @st.composite
@@ -91,7 +92,8 @@ def trainings(draw: DrawFn, session: Session, *, max_steps: int = 1) -> Recipe:
     """
     settings, batch = None, draw(st.integers(2, 4))
     if session.draws_trainings:
-        settings, batch = draw(specs.entry(session.pair.trainings)())
+        with specs.declaration("trainings"):
+            settings, batch = draw(specs.entry(session.pair.trainings)())
     scale = draw(st.sampled_from([0.5, 1.0, 2.0]))
     buffer = (
         draw(st.one_of(st.none(), st.integers(1, 12))) if session.has("replay_buffer") else None

@@ -60,5 +60,5 @@ def run(options: argparse.Namespace) -> int:
         problems=tuple(matrix.problems(found)),
         mutants=tuple(judged.to_dict() for judged in found.judged),
     )
-    outputs.write(report, options)
+    outputs.Outputs(options).write(report)
     return 0 if found.good else 1

@@ -53,10 +53,11 @@ def explain(session: Session, checks: Sequence[CheckResult], plan: Plan) -> Expl
         red = {"draw_log in training" if name == "draw_log" else name for name in red}
     causes: list[Cause] = []
     unexplained: list[Unexplained] = []
+    errors: list[Exception] = []
 
     def keep(part: str, explained: Callable[[], Found]) -> bool:
         """Keep what is found in a part; whether there was anything."""
-        found, left = _guarded(part, explained, session)
+        found, left = _guarded(part, explained, session, errors)
         causes.extend(found)
         unexplained.extend(left)
         return bool(found or left)
@@ -95,11 +96,16 @@ def explain(session: Session, checks: Sequence[CheckResult], plan: Plan) -> Expl
     if others:
         case = make_case(session, plan.localising[0])
         keep("model", lambda: _placed(session, others, [], case))
-    return Explanation(_each_once(causes), tuple(unexplained), waits)
+    return Explanation(_each_once(causes), tuple(unexplained), waits, tuple(errors))
 
 
-def _guarded(part: str, explained: Callable[[], Found], session: Session) -> Found:
+def _guarded(
+    part: str, explained: Callable[[], Found], session: Session, errors: list[Exception]
+) -> Found:
     """What is found in one part; that looking for it failed, if it did.
+
+    Args:
+        errors: gets what parity itself raised.
 
     Raises:
         ReferenceFailed: of a reference that runs. A golden may lack what this port has to be asked.
@@ -111,6 +117,7 @@ def _guarded(part: str, explained: Callable[[], Found], session: Session) -> Fou
             raise
         return [], [Unexplained(part, str(error).splitlines()[0])]
     except Exception as error:
+        errors.append(error)
         frame = traceback.extract_tb(error.__traceback__)[-1]
         evidence = (
             f"looking for a cause failed with {type(error).__name__}: {error} at "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from rich.console import Console
 from rich.markup import escape
@@ -25,11 +25,21 @@ STYLES = {
 
 
 def print_report(report: Report, console: Console) -> None:
-    """The whole report: below the table what is wrong, in order of computation, with its causes;
-    then what was not compared."""
+    """The whole report: the table, below it what is wrong, and the verdict last."""
+    print_table(report, console)
+    print_details(report, console)
+    print_verdict(report, console)
+
+
+def print_table(report: Report, console: Console) -> None:
+    """A line for each check, and what the numbers are."""
     console.print(_table(report))
     for line in _notes(report):
         console.print(line, style="dim", highlight=False, soft_wrap=True)
+
+
+def print_details(report: Report, console: Console) -> None:
+    """What is wrong, in order of computation, with its causes; then what was not compared."""
     told: set[str] = set()
     red = [check for check in report.checks if not check.verdict.green]
     red.sort(key=lambda check: check.verdict is Verdict.UNCHECKED)  # first what is wrong
@@ -46,6 +56,28 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"\n{line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     for problem in report.problems:
         console.print(f"\n{problem}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_outlook(report: Report, console: Console) -> None:
+    """One line while causes are looked for; whoever stops it there has seen the verdict."""
+    if not report.green:
+        console.print()
+        console.print(f"{report.verdict}: looking for causes", style=STYLES[report.verdict])
+
+
+def print_smallest(report: Report, console: Console, said: Collection[str] = ()) -> None:
+    """What the search for a smaller failing case came to: how to run it again."""
+    for remark in report.remarks:
+        if remark not in said:
+            console.print(f"\n{remark}", style="yellow", markup=False, highlight=False)
+    for check in report.checks:
+        if lines := report.smallest_case(check):
+            console.print(f"\n{check.name}:", highlight=False)
+            _print_lines(lines, console)
+
+
+def print_verdict(report: Report, console: Console) -> None:
+    """One line: the last, where a person looks."""
     console.print()
     narrowed = f" (only {', '.join(report.narrowed)})" if report.narrowed else ""
     golden = "" if report.golden is None else f"golden {escape(report.golden)}, "
