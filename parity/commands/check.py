@@ -159,9 +159,7 @@ class _Run:
                 )
         from parity.runner import run_checks
 
-        run_checks(
-            session, plan, only=self.only, case=self.case, tell=tell, finished=self.checks
-        )
+        run_checks(session, plan, only=self.only, case=self.case, tell=tell, finished=self.checks)
         if self.golden is not None:
             accepted, _ = self._waived()
             self.since = baseline.since(

@@ -173,7 +173,7 @@ def test_a_port_that_does_not_import_shows_the_users_traceback_then_one_line(
     path = tmp_path / "port.py"
     path.write_text("import parity\nside = parity.TorchSide(model=undefined_name)\n")
     run = parity("check", "--port", str(path))
-    assert run.returncode == 2
+    assert run.returncode == 1
     lines = run.stderr.strip().splitlines()
     assert any("port.py" in line and "line 2" in line for line in lines)
     assert "does not import: NameError: name 'undefined_name' is not defined" in lines[-1]

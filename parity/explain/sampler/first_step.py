@@ -8,7 +8,6 @@ from parity.explain.sampler.fits import limits_in
 from parity.explain.sampler.observed import Observed
 from parity.explain.sampler.rules import OPTIONS, Limits, Place, Rule
 
-
 MOST = 200_000
 """Comparisons of arrays in one search, and then it ends with what it has found.
 
