@@ -167,9 +167,9 @@ def _record_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         description="Ask the reference all that a check and an explanation may ask, and write a "
         "golden: a folder that takes the reference's place in 'parity check --golden DIR'. Says "
         "what changed since the last recording, and by how much.",
-        epilog="exit status: 0 written; 2 the call or the configuration is wrong; 3 the reference "
-        "could not be run, or a\npackage is missing. What was there before is replaced whole, or "
-        "not at all.",
+        epilog="exit status: 0 written; 1 the port could not be opened; 2 the call or the "
+        "configuration is wrong; 3 the\nreference could not be run, or a package is missing; 4 "
+        "parity itself failed. What was there before is\nreplaced whole, or not at all.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _side_options(parser)
@@ -190,7 +190,7 @@ def _mutants_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser
         "each is caught by a check and named by its fault. The port itself is not changed.",
         epilog="exit status: 0 every mutant is caught and named, and those that together are the "
         "reference's program\nare green; 1 not; 2 the call or the configuration is wrong; 3 the "
-        "reference could not be run, or a\npackage is missing.\n\nlong runs: parity mutants "
+        "reference could not be run, or a\npackage is missing; 4 parity itself failed.\n\nlong runs: parity mutants "
         "--depth 3 --sample 1000 judges every fault, every pair and 1000 triples.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -270,7 +270,8 @@ def _report_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         "report",
         help="the page, the summary or the JUnit file of a run, from its JSON report",
         description="Render a report that a run wrote with --json, as the run itself would have.",
-        epilog="exit status: 0 written; 2 the file is no report, or nothing can be written.",
+        epilog="exit status: 0 written; 2 the file is no report, or nothing can be written; 4 parity "
+        "itself failed.",
     )
     parser.add_argument("report", type=Path, metavar="REPORT.json")
     _page_options(parser)

@@ -49,12 +49,14 @@ class Campaign:
         conflicts: names of combinations that no port can have, for they edit the same text.
         checks: what became of the port without any fault.
         environment: of both sides.
+        stopped: what ended it before everything was judged, if something did.
     """
 
     judged: tuple[Judged, ...]
     conflicts: tuple[tuple[str, ...], ...]
     checks: tuple[CheckResult, ...]
     environment: Mapping[str, str]
+    stopped: BaseException | None = None
 
     def of_size(self, size: int) -> list[Judged]:
         """Those of ``size`` mutants all of whose faults can show."""
@@ -83,6 +85,8 @@ class Campaign:
     @property
     def good(self) -> bool:
         """Nothing survives; none is misnamed of up to two faults, and 2 in 100 of more."""
+        if self.stopped is not None:
+            return False
         if any(len(j.mutants) <= 2 or j.wrong or not j.caught for j in self.bad if j.visible):
             return False
         return all(j.good for j in self.equivalent) and self.named_share(3) >= LEAST_NAMED
@@ -155,21 +159,28 @@ def run(
     answers, checks, environment = record(pair, root, timeout)
     tell("recording the reference", 1, 1)
     found: dict[tuple[str, ...], Judged] = {}
-    with _judges(pair, root, answers, jobs, timeout) as executor:
-        for size, batch in itertools.groupby(sorted(possible, key=len), len):
-            submitted = [
-                executor.submit(_judge, c, list(masks_of(c, found, by_name, equivalent)))
-                for c in batch
-            ]
-            claim = CLAIMS.get(size, f"{size} faults")
-            for done, future in enumerate(concurrent.futures.as_completed(submitted), start=1):
-                tell(claim, done, len(submitted))
-                found[future.result().mutants] = future.result()
+    stopped: BaseException | None = None
+    try:
+        with _judges(pair, root, answers, jobs, timeout) as executor:
+            for size, batch in itertools.groupby(sorted(possible, key=len), len):
+                submitted = [
+                    executor.submit(_judge, c, list(masks_of(c, found, by_name, equivalent)))
+                    for c in batch
+                ]
+                claim = CLAIMS.get(size, f"{size} faults")
+                for done, future in enumerate(concurrent.futures.as_completed(submitted), start=1):
+                    found[future.result().mutants] = future.result()
+                    tell(claim, done, len(submitted))
+    except (Exception, KeyboardInterrupt) as error:
+        if not found:
+            raise
+        stopped = error
     return Campaign(
-        tuple(found[names_of(c)] for c in sorted(possible, key=len)),
+        tuple(found[name] for c in sorted(possible, key=len) if (name := names_of(c)) in found),
         conflicts,
         tuple(checks),
         environment,
+        stopped,
     )
 
 
