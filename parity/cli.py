@@ -190,8 +190,9 @@ def _mutants_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser
         "each is caught by a check and named by its fault. The port itself is not changed.",
         epilog="exit status: 0 every mutant is caught and named, and those that together are the "
         "reference's program\nare green; 1 not; 2 the call or the configuration is wrong; 3 the "
-        "reference could not be run, or a\npackage is missing; 4 parity itself failed.\n\nlong runs: parity mutants "
-        "--depth 3 --sample 1000 judges every fault, every pair and 1000 triples.",
+        "reference could not be run, or a\npackage is missing; 4 parity itself failed."
+        "\n\nlong runs: parity mutants --depth 3 --sample 1000 judges every fault, every pair and "
+        "1000 triples.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -270,8 +271,8 @@ def _report_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         "report",
         help="the page, the summary or the JUnit file of a run, from its JSON report",
         description="Render a report that a run wrote with --json, as the run itself would have.",
-        epilog="exit status: 0 written; 2 the file is no report, or nothing can be written; 4 parity "
-        "itself failed.",
+        epilog="exit status: 0 written; 2 the file is no report, or nothing can be written; 4 "
+        "parity itself failed.",
     )
     parser.add_argument("report", type=Path, metavar="REPORT.json")
     _page_options(parser)

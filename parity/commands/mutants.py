@@ -44,9 +44,9 @@ def run(options: argparse.Namespace) -> int:
         )
     seconds = time.perf_counter() - start
     matrix.print_campaign(found, Console(highlight=False), seconds)
-    problems = matrix.problems(found)
+    problems = list(matrix.problems(found))
     if found.stopped is not None:
-        problems = [f"stopped before everything was judged: {found.stopped!r}", *problems]
+        problems.insert(0, f"stopped before everything was judged: {found.stopped!r}")
     elif options.matrix is not None:
         archive.write_whole(options.matrix, matrix.to_markdown(found, pair).encode())
     report = Report(

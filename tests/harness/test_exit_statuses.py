@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import concurrent.futures
+import contextlib
 import importlib
 import json
 from pathlib import Path
@@ -9,12 +12,16 @@ from typing import Any, NoReturn
 
 import pytest
 
-from parity import baseline, cli, specs
+from parity import baseline, cli, doctor, specs
+from parity.commands import outputs
 from parity.errors import BadCall, PortFailed, ReferenceFailed
 from parity.explain import explain as explaining
+from parity.mutants import campaign
+from parity.mutants.judge import Judged
 from parity.worker import describe_error
 from parity.workers import InProcess, Worker, told
 from tests.harness.ports import ROOT
+from tests.harness.small_reports import red
 from tests.harness.test_cli import parity, write_side
 
 COMMANDS = {
@@ -268,3 +275,95 @@ def test_a_wrong_call_is_refused_before_a_process_starts(
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(Worker, "_start", boom)
     assert cli.main(arguments) == 2
+
+
+def outputs_to(folder: Path) -> outputs.Outputs:
+    names = ("json", "junit", "html", "summary")
+    return outputs.Outputs(argparse.Namespace(**{n: folder / f"report.{n}" for n in names}))
+
+
+def test_files_are_written_anew_and_the_summary_appended_once(tmp_path: Path) -> None:
+    summary = tmp_path / "report.summary"
+    summary.write_text("an earlier step\n")
+    written = outputs_to(tmp_path)
+    written.write(red(), last=False)
+    first = summary.read_text()
+    written.write(red(remarks=["and more"]))
+    assert json.loads((tmp_path / "report.json").read_text())["remarks"] == ["and more"]
+    assert summary.read_text().count("NO PARITY") == first.count("NO PARITY") == 1
+    assert summary.read_text().startswith("an earlier step\n")
+    with summary.open("a") as file:
+        file.write("another program's\n")  # which is not cut off
+    written.write(red())
+    assert "another program's\n" in summary.read_text()
+    assert summary.read_text().count("NO PARITY") == 2
+
+
+def test_a_file_that_cannot_be_written_does_not_take_the_others_along(tmp_path: Path) -> None:
+    (tmp_path / "report.json").mkdir()
+    with pytest.raises(BadCall, match=r"--json .* cannot be written"):
+        outputs_to(tmp_path).write(red())
+    for name in ("junit", "html", "summary"):
+        assert "energies" in (tmp_path / f"report.{name}").read_text()
+
+
+@pytest.mark.parametrize("error", [IndexError("i"), KeyboardInterrupt()])
+def test_mutants_that_were_judged_are_told_whatever_ends_the_campaign(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Executor:
+        judged = 0
+
+        def submit(self, _: object, mutants: campaign.Combination, __: object) -> Any:
+            future: concurrent.futures.Future[Judged] = concurrent.futures.Future()
+            if self.judged < 3:
+                names = campaign.names_of(mutants)
+                future.set_result(Judged(names, ("f",), names, ("energies",), ("f at x",)))
+            else:
+                future.set_exception(error)
+            self.judged += 1
+            return future
+
+    def judges(*_: object) -> Any:
+        return contextlib.nullcontext(Executor())
+
+    def in_order(futures: list[Any]) -> list[Any]:
+        return futures
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(campaign, "record", lambda *_: ({}, [], {}))
+    monkeypatch.setattr(campaign, "_judges", judges)
+    monkeypatch.setattr(concurrent.futures, "as_completed", in_order)
+    status = 130 if isinstance(error, KeyboardInterrupt) else 4
+    assert cli.main(["mutants", "--depth", "1"]) == status
+    assert "NOT ALL: 3 ports" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [IndexError("i"), ReferenceFailed("r"), KeyboardInterrupt()])
+def test_what_the_doctor_measured_is_told_whatever_ends_it(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Opened:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def __enter__(self) -> Opened:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def environment(self) -> dict[str, str]:
+            return {}
+
+    def measure(*arguments: Any) -> NoReturn:
+        arguments[4].alarms.append("seen before")
+        raise error
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(doctor, "Session", Opened)
+    monkeypatch.setattr(doctor, "_oracle", lambda _: iter(()))
+    monkeypatch.setattr(doctor, "_measure", measure)
+    statuses = {IndexError: 4, ReferenceFailed: 3, KeyboardInterrupt: 130}
+    assert cli.main(["doctor"]) == statuses[type(error)]
+    out = capsys.readouterr().out
+    assert "seen before" in out
+    assert f"stopped before all of it was measured: {error!r}" in out
