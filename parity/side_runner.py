@@ -189,7 +189,8 @@ class SideRunner(abc.ABC):
 
     def cotangents(self, model: Any, images: np.ndarray, pulled: Pulled) -> Arrays:
         """The gradient of the energies, times their cotangent, for the images and for each layer's
-        values before its activation, ``cotangents/images`` and ``cotangents/<layer>``; only a reference is asked."""
+        values before its activation, ``cotangents/images`` and ``cotangents/<layer>``; only a
+        reference is asked."""
         raise BadCall(f"a {self.side.framework} side is not asked for cotangents")
 
     def segments(self, case: Case, substituted: Arrays) -> Trace:
