@@ -85,6 +85,7 @@ class Globals:
         self._found: list[dict[str, str]] = []
         self._told: set[tuple[str, str]] = set()
         self._ends: dict[tuple[str, bytes], int] = {}
+        self._looked: set[tuple[str, tuple[int, int]]] = set()
         self._modes: list[Any] = []  # an inference mode lasts as long as what entered it
         self._seed = _own_seed(0)
         torch.manual_seed(self._seed)
@@ -144,8 +145,9 @@ class Globals:
             self._reseeded(entry, "torch's", f"with {torch.initial_seed()}")
             torch.manual_seed(self._seed)
         seeds = randomness.host_seeds()
-        if seeds is None:
-            return
+        if seeds is None or (entry, seeds) in self._looked:
+            return  # the states of both take seven times as long to read as all flags
+        self._looked.add((entry, seeds))
         ends = {
             "Python's": repr(random.getstate()[1][:8]).encode(),
             "NumPy's": np.random.get_state(legacy=False)["state"]["key"][:8].tobytes(),

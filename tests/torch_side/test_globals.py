@@ -13,7 +13,6 @@ import torch
 from parity.randomness import host_generators_seeded
 from parity.torch_side.globals import READ, Globals
 
-
 OPEN: list[Any] = []  # a context that is collected is left
 
 
@@ -77,9 +76,14 @@ def test_a_flag_that_outlives_the_call_is_told_and_put_back(name: str) -> None:
 
 def test_a_call_that_raises_is_watched_too() -> None:
     watched = Globals()
-    with pytest.raises(ValueError, match="no"), watched.entered("validate"):
-        torch.set_grad_enabled(False)
-        raise ValueError("no")
+
+    def called() -> None:
+        with watched.entered("validate"):
+            torch.set_grad_enabled(False)
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        called()
     assert torch.is_grad_enabled()
     assert len(watched.take()) == 1
 
