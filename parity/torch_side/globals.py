@@ -77,6 +77,9 @@ _RESTORE: dict[str, Callable[[Any], Any]] = {
     "numpy.geterr()": lambda kinds: np.seterr(**kinds),
 }
 
+_MODES: list[Any] = []
+"""Inference modes entered to put that back: each ends with the object that entered it."""
+
 
 class Globals:
     """Watches over the process while the port's entries run."""
@@ -86,7 +89,6 @@ class Globals:
         self._told: set[tuple[str, str]] = set()
         self._ends: dict[tuple[str, bytes], int] = {}
         self._looked: set[tuple[str, tuple[int, int]]] = set()
-        self._modes: list[Any] = []  # an inference mode lasts as long as what entered it
         self._seed = _own_seed(0)
         torch.manual_seed(self._seed)
 
@@ -126,8 +128,8 @@ class Globals:
                 )
         name = "torch.is_inference_mode_enabled()"
         if after[name] != before[name]:
-            self._modes.append(torch.inference_mode(before[name]))
-            self._modes[-1].__enter__()
+            _MODES.append(torch.inference_mode(before[name]))
+            _MODES[-1].__enter__()
         torch.use_deterministic_algorithms(before[_DETERMINISTIC], warn_only=before[_WARN_ONLY])
         torch.autograd.set_detect_anomaly(before[_ANOMALY], before[_CHECK_NAN])
         for name, restore in _RESTORE.items():
