@@ -192,6 +192,7 @@ def _check(check: CheckResult) -> dict[str, Any]:
         "place": _place(check),
         "message": [] if check.verdict.green else failure_lines(check),
         "problem": check.problem,
+        "unchecked_because": list(check.unchecked_because),
         "accepted": check.accepted,
         "notes": notes(check.outcomes),
     }

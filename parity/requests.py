@@ -109,12 +109,12 @@ class Requests:
         return self.runner.clip_bounds(Case.from_bytes(case))
 
     def unintercepted_samples(self, case: bytes, seed: int) -> bytes:
-        samples = self.runner.unintercepted_samples(Case.from_bytes(case), seed)
-        return archive.to_bytes({"samples": samples}, {})
+        samples, repeated = self.runner.unintercepted_samples(Case.from_bytes(case), seed)
+        return archive.to_bytes({"samples": samples}, {"repeated": repeated})
 
-    def preprocess(self, images: bytes, shape: list[int]) -> bytes:
+    def preprocess(self, images: bytes, shape: list[int], **options: Any) -> bytes:
         array = np.frombuffer(images, np.uint8).reshape(shape)
-        return self.runner.preprocess(array).to_bytes()
+        return self.runner.preprocess(array, **options).to_bytes()
 
     def initial_weights(
         self, settings: dict[str, Any] | None, seeds: list[int], shapes: dict[str, list[int]]
@@ -131,6 +131,9 @@ class Requests:
     ) -> None:
         arrays, _ = archive.from_bytes(weights, "the weights")
         self.runner.write_weights(path, {name: arrays[name] for name in names}, feature_maps)
+
+    def left_behind(self) -> list[dict[str, str]]:
+        return self.runner.left_behind()
 
     def state(self, case: bytes) -> list[dict[str, str]]:
         return self.runner.state(Case.from_bytes(case))

@@ -122,11 +122,20 @@ def run_checks(
             unchecked |= dict.fromkeys(mine, why)
         for name in mine:
             seconds[name] += (time.perf_counter() - start) / len(mine)
+    if "state_restored" in wanted:
+        outcomes["state_restored"] += state.check_left_behind(session)
     if case is None and "samples_teacher_forced" in wanted:
         unchecked |= _clips_that_never_bound(outcomes["samples_teacher_forced"])
     tested = [name for name in wanted if case is None or outcomes[name]]
     results = [
-        pool(name, outcomes[name], seconds[name], unchecked=unchecked.get(name)) for name in tested
+        pool(
+            name,
+            outcomes[name],
+            seconds[name],
+            unchecked=unchecked.get(name),
+            whole=case is None and stopped is None,
+        )
+        for name in tested
     ]
     if finished is not None:
         finished[:] = results
@@ -157,8 +166,9 @@ def properties(session: Session, plan: Plan) -> list[Property]:
     """Every property of the pair, over the cases of ``plan``."""
 
     def networks() -> Iterator[list[Outcome]]:
-        for recipe in plan.networks:
-            yield network.check_network(session, make_case(session, recipe))
+        for number, recipe in enumerate(plan.networks):
+            case = make_case(session, recipe)
+            yield network.check_network(session, case, twice=number == 0)
 
     def batches() -> Iterator[list[Outcome]]:
         for recipe in plan.batches:
@@ -169,9 +179,10 @@ def properties(session: Session, plan: Plan) -> list[Property]:
             yield network.check_relations(session, make_case(session, recipe))
 
     def trajectories() -> Iterator[list[Outcome]]:
+        short = min(1, len(plan.trajectories) - 1)  # the first has the published 60 steps
         for number, recipe in enumerate(plan.trajectories):
             case = make_case(session, recipe)
-            yield sampler.check_sampler(session, case, twice=number == 0)
+            yield sampler.check_sampler(session, case, twice=number == short)
 
     def noises() -> Iterator[list[Outcome]]:
         for recipe in plan.noises:
@@ -184,8 +195,9 @@ def properties(session: Session, plan: Plan) -> list[Property]:
             yield state.check_state_restored(session, make_case(session, recipe))
 
     def trainings() -> Iterator[list[Outcome]]:
-        for recipe in plan.trainings:
-            yield training.check_training(session, make_case(session, recipe))
+        for number, recipe in enumerate(plan.trainings):
+            case = make_case(session, recipe)
+            yield training.check_training(session, case, twice=number == 0)
 
     def preprocessings() -> Iterator[list[Outcome]]:
         yield preprocessing.check_preprocessing(session, preprocessing.all_grey_levels())

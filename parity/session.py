@@ -18,6 +18,7 @@ from parity.cases import Case, check_images
 from parity.declarations import Pair
 from parity.errors import BadCall, ParityError, PortFailed, ReferenceFailed
 from parity.recorded import Recorded, Recorder
+from parity.repeated import refuse_different
 from parity.traces import Trace
 from parity.weights import check_weights
 from parity.workers import DEFAULT_TIMEOUT, InProcess, Twins, Worker
@@ -26,6 +27,13 @@ Settings = Mapping[str, Any] | None
 
 MOST_HUNG = 2
 """Kinds of question on which a port may hang before it is asked nothing any more."""
+
+QUESTIONS = {
+    "network": "the network",
+    "samples": "generate_samples",
+    "training": "training steps",
+}
+"""What a side is asked, in words."""
 
 ANYWHERE = ("python", "numpy", "system", "isa")
 """What is asked of every process's environment, and so of two sides twice."""
@@ -300,7 +308,8 @@ class Session:
     ) -> tuple[Trace, Trace | PortFailed]:
         """The same question to both sides at once; they work in parallel.
 
-        A port that fails is an answer like another; a reference that fails raises.
+        A port that fails is an answer like another; a reference that fails raises, and so does one
+        that was asked twice and gave other bits.
         """
         data = case.to_bytes()
         failure = self._send_port(method, data, dict(port or {}))
@@ -309,7 +318,9 @@ class Session:
             port_answer = failure or self._receive_port(lambda b: Trace.from_bytes(b, "the port"))
         finally:
             answer = self.reference.receive()
-        return Trace.from_bytes(answer, "the reference").reduced(), port_answer
+        trace = Trace.from_bytes(answer, "the reference")
+        refuse_different(trace.notes, QUESTIONS.get(method, method))
+        return trace.reduced(), port_answer
 
     def ask_reference(self, method: str, case: Case, **options: Any) -> Any:
         """A question to the reference alone."""

@@ -83,6 +83,8 @@ def explain(session: Session, checks: Sequence[CheckResult], plan: Plan) -> Expl
             names = {name.partition(" in ")[0] for name in training_red}
             unexplained.append(_check_problem(checks, names))
     others: list[Cause] = []
+    if "state_restored" in red and not session.has("generate_samples"):
+        others += events.from_findings(checks, "state_restored", "the port")
     if "initialisation" in red:
         others += events.from_findings(checks, "initialisation", "model()")
     if any(c.name == "preprocessing" and c.verdict is Verdict.DIVERGENT for c in checks):
@@ -249,13 +251,17 @@ def _coupling(segments: Trace, reference: Trace) -> Cause | None:
     together, own = segments.array("float64", "together"), segments.array("float64", "alone")
     if together is None or own is None or not (together.ndim and own.ndim):
         return None  # one number for a whole batch: that is told as what it is
-    before = float(abs(together[0] - own[0]))
-    size = float(np.abs(reference.arrays["float64"]["energies"]).max()) or 1.0
-    if before <= FLOAT64_FLOORS * float(np.max(reference.floors["float64"]["energies"])):
+    if together.shape[1:] != own.shape[1:]:
         return None
+    differences = np.abs(together[0] - own[0])
+    before = float(differences.max(initial=0.0))
+    size = float(np.abs(reference.arrays["float64"]["energies"]).max()) or 1.0
+    if not before > FLOAT64_FLOORS * float(np.max(reference.floors["float64"]["energies"])):
+        return None  # nor where the floor is no number
+    most = np.unravel_index(int(differences.argmax()), differences.shape)
     evidence = (
-        f"the energy of an image is {together[0]:.12g} in a batch of {len(together)} and "
-        f"{own[0]:.12g} alone"
+        f"the energy of an image is {together[0][most]:.12g} in a batch of {len(together)} and "
+        f"{own[0][most]:.12g} alone"
     )
     return Cause(
         "gradient-batch-coupled", "model", before / size, 0.0, evidence, part="model/batch"
@@ -281,6 +287,11 @@ def _sampler(
     if not unexplained:
         told.remove("unexplained")
     told |= {cause.id for cause in causes} | ({"raised"} if raised else set())
+    seeded = events.from_findings(checks, "noise_distribution", "generate_samples, the noise")
+    for cause in seeded:
+        if cause.id == "noise-seeded":  # of the others the probe tells more
+            causes.append(cause)
+            told.add(cause.id)
     if not state_red:
         return _placed(session, causes, unexplained, case)
     left_behind = list(events.from_findings(checks, "state_restored", "generate_samples"))

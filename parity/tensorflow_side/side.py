@@ -20,7 +20,7 @@ from parity.explain import training as explained
 from parity.explain.sampler.probe import CURVATURE, Probe
 from parity.floor import moved
 from parity.randomness import SharedRandomness
-from parity.side_runner import MODELS_KEPT, Arrays, Run, SideRunner, as_scores
+from parity.side_runner import MODELS_KEPT, Arrays, Pulled, Run, SideRunner, as_scores
 from parity.tensorflow_side.precision import assert_dtypes, precision
 from parity.tensorflow_side.randomness import intercepted
 from parity.tensorflow_side.rounding import rough_derivatives
@@ -63,36 +63,40 @@ class TensorFlowRunner(SideRunner):
         for name, array in weights.items():
             variables[name].assign(array)
 
-    def evaluate(self, model: keras.Model, images: np.ndarray) -> Arrays:
+    def evaluate(self, model: keras.Model, images: np.ndarray, pulled: Pulled) -> Arrays:
         x = tf.constant(self.laid_out(images))
         with tf.GradientTape() as tape:
             tape.watch(x)
             scores = model(x)
-        gradients = tape.gradient(scores, x)
+        by = tf.constant(pulled.by(scores.shape, len(images), scores.dtype.name))
+        gradients = tape.gradient(scores, x, output_gradients=by)
         if gradients is None:
             gradients = tf.zeros_like(x)
+        side = self.side
         return {
-            "energies": as_scores(scores.numpy(), len(images), self.side.energy_sign),
-            "energy_gradients": layouts.images_to_canonical(
-                gradients.numpy() * self.side.energy_sign, self.side.layout
-            ),
+            "energies": as_scores(scores.numpy(), len(images), side.energy_sign, side.layout),
+            "energy_gradients": layouts.images_to_canonical(gradients.numpy(), side.layout),
         }
 
     def evaluated_with_activations(self, run: Run, images: np.ndarray) -> Arrays:
         """Both from one evaluation; that is most of what the floors of a network cost."""
         with self.shared_in(run), _recording_layers(run.model) as outputs:
-            found = self.evaluate(run.model, images)
+            found = self.evaluate(run.model, images, self.pulled(run.case))
         return found | {f"activations/{name}": value.numpy() for name, value in outputs.items()}
 
-    def cotangents(self, model: keras.Model, images: np.ndarray) -> Arrays:
+    def cotangents(self, model: keras.Model, images: np.ndarray, pulled: Pulled) -> Arrays:
         x = tf.constant(self.laid_out(images))
         with tf.GradientTape() as tape, _recording_layers(model) as outputs:
             tape.watch(x)
             scores = model(x)
-        gradients = tape.gradient(scores, [x, *outputs.values()], unconnected_gradients="zero")
-        signed = [self.side.energy_sign * gradient.numpy() for gradient in gradients]
-        found = dict(zip(outputs, signed[1:], strict=True))
-        found["images"] = layouts.images_to_canonical(signed[0], self.side.layout)
+        by = tf.constant(pulled.by(scores.shape, len(images), scores.dtype.name))
+        gradients = tape.gradient(
+            scores, [x, *outputs.values()], output_gradients=by, unconnected_gradients="zero"
+        )
+        found = {
+            name: gradient.numpy() for name, gradient in zip(outputs, gradients[1:], strict=True)
+        }
+        found["images"] = layouts.images_to_canonical(gradients[0].numpy(), self.side.layout)
         return {f"cotangents/{name}": array for name, array in found.items()}
 
     def sample(
@@ -258,7 +262,7 @@ class TensorFlowRunner(SideRunner):
             )
             gradients = evaluated[:0]
             if len(evaluated):
-                gradients = self.evaluate(model, evaluated)["energy_gradients"]
+                gradients = self.evaluate(model, evaluated, self.pulled(case))["energy_gradients"]
         clip = case.sampler.gradient_clip or self._default_gradient_clip()
         return {
             "noise_clip": _share(np.abs(evaluated) == 1.0),
