@@ -130,7 +130,8 @@ def draw(session: Session, profile: Profile, seed: int) -> Plan:
     fixed = possible(session, Plan(trainings=tuple(_fixed_trainings(session)))).trainings
     # Without a strategy of the pair's, every case is the program's own run, which may be long.
     n_trainings = profile.trainings if session.draws_trainings else int(not fixed)
-    architectures: list[Settings] = [None, *pool][: profile.initialisations]
+    claimed = profile.initialisations if session.claims("initialisation") else 0
+    architectures: list[Settings] = [None, *pool][:claimed]
     return Plan(
         networks=(*_trained(session), *drawn(networks, profile.networks, seed)),
         batches=tuple(drawn(batches, profile.batches, seed + 1)),
@@ -138,7 +139,7 @@ def draw(session: Session, profile: Profile, seed: int) -> Plan:
             *_published_trajectories(session, profile.published_steps),
             *drawn(trajectories, profile.trajectories, seed + 2),
         ),
-        noises=tuple(_noise(seed, number) for number in range(profile.noises)),
+        noises=tuple(_noise(session, seed, number) for number in range(profile.noises)),
         states=_states(session, pool, profile.states, seed),
         trainings=(*fixed, *drawn(strategies.trainings(session), n_trainings, seed + 4)),
         initialisations=tuple(
@@ -181,8 +182,9 @@ def localising(session: Session, seed: int) -> tuple[Recipe, ...]:
     )
 
 
-def _noise(seed: int, number: int) -> Recipe:
-    call = SamplerCall(steps=4, step_size=0.0, noise=0.005 * 2.0 ** (number % 5))
+def _noise(session: Session, seed: int, number: int) -> Recipe:
+    noise = session.pair.unit * 0.005 * 2.0 ** (number % 5)
+    call = SamplerCall(steps=4, step_size=0.0, noise=noise)
     return Recipe(WeightsRecipe(seed=seed), batch=4, key=seed + number, sampler=call)
 
 
@@ -200,8 +202,9 @@ def _published_trajectories(session: Session, steps: int) -> list[Recipe]:
     """Published steps on weights where they are not chaotic, and cases where clips bind."""
     trained = next(iter(session.pair.weights), None)
     calm = WeightsRecipe(trained=trained) if trained else WeightsRecipe(scale=1.0, seed=1)
-    published = SamplerCall(steps=steps, step_size=10.0, noise=0.005)
-    lively = SamplerCall(steps=6, step_size=10.0, noise=0.05)
+    unit = session.pair.unit
+    published = SamplerCall(steps=steps, step_size=10.0 * unit, noise=0.005 * unit)
+    lively = SamplerCall(steps=6, step_size=10.0 * unit, noise=0.05 * unit)
     start = "mixture" if session.pair.images is not None else "uniform"
     return [
         Recipe(weights=calm, images=start, batch=3, key=60, sampler=published),

@@ -99,14 +99,14 @@ class Requests:
         arrays, _ = archive.from_bytes(given, "the reference's activations")
         return self.runner.places(Case.from_bytes(case), arrays, Path(root))
 
-    def probing_state(self, case: bytes) -> list[dict[str, str]]:
-        return self.runner.probing_state(Case.from_bytes(case))
+    def probing_state(self, case: bytes, **options: Any) -> list[dict[str, str]]:
+        return self.runner.probing_state(Case.from_bytes(case), **options)
 
     def moments(self, settings: dict[str, Any] | None) -> list[str]:
         return self.runner.moments(settings)
 
-    def clip_bounds(self, case: bytes) -> dict[str, float]:
-        return self.runner.clip_bounds(Case.from_bytes(case))
+    def clips(self, case: bytes) -> dict[str, Any]:
+        return self.runner.clips(Case.from_bytes(case))
 
     def unintercepted_samples(self, case: bytes, seed: int) -> bytes:
         samples = self.runner.unintercepted_samples(Case.from_bytes(case), seed)
@@ -132,8 +132,8 @@ class Requests:
         arrays, _ = archive.from_bytes(weights, "the weights")
         self.runner.write_weights(path, {name: arrays[name] for name in names}, feature_maps)
 
-    def state(self, case: bytes) -> list[dict[str, str]]:
-        return self.runner.state(Case.from_bytes(case))
+    def state(self, case: bytes, **options: Any) -> list[dict[str, str]]:
+        return self.runner.state(Case.from_bytes(case), **options)
 
 
 def open_side(pair: str, role: str, spec: str | None) -> Requests:

@@ -114,9 +114,9 @@ class SideRunner(abc.ABC):
     def weights(self, settings: Mapping[str, Any] | None) -> dict[str, Any]:
         """The reference's weights: ``names``, ``shapes``, ``feature_maps``, and ``image_shape``."""
 
-    @abc.abstractmethod
-    def clip_bounds(self, case: Case) -> dict[str, float]:
-        """How large a part of the elements each clip of the sampler changed."""
+    def clips(self, case: Case) -> dict[str, Any]:
+        """What each clip of the sampler changed; only a reference is asked."""
+        raise BadCall(f"a {self.side.framework} side is not asked for its clips")
 
     @abc.abstractmethod
     def initial_weights(
@@ -177,11 +177,15 @@ class SideRunner(abc.ABC):
     def moments(self, settings: Mapping[str, Any] | None) -> list[str]:
         """What the reference's optimizer keeps for each weight, such as "momentum"."""
 
-    def state(self, case: Case) -> list[dict[str, str]]:
-        """What ``generate_samples`` leaves behind; only a port is asked."""
+    def state(self, case: Case, *, empty_batch: bool) -> list[dict[str, str]]:
+        """What ``generate_samples`` leaves behind; only a port is asked.
+
+        Args:
+            empty_batch: whether it must take no images, too.
+        """
         raise BadCall(f"a {self.side.framework} side keeps no state to restore")
 
-    def probing_state(self, case: Case) -> list[dict[str, str]]:
+    def probing_state(self, case: Case, *, empty_batch: bool) -> list[dict[str, str]]:
         """What ``generate_samples`` leaves behind on the probe energy; only a port is asked."""
         raise BadCall(f"a {self.side.framework} side keeps no state to restore")
 
@@ -220,6 +224,7 @@ class SideRunner(abc.ABC):
             "framework": self.side.framework,
             "layout": self.side.layout,
             "entries": entries,
+            "names": {n: e for n in entries if isinstance(e := getattr(self.side, n), str)},
             "takes_settings": self._takes_settings(),
             "given_settings": self._given_settings(entries),
             "gradient_clip": False,

@@ -67,6 +67,8 @@ class _Run:
         self.since: baseline.Since | None = None
         self.seconds: dict[str, float] = {}
         self.remarks: list[str] = []
+        self.not_declared: tuple[str, ...] = ()
+        self.not_claimed: tuple[str, ...] = ()
         self.whole = False  # every case of the golden can be put to this port
 
     def run(self) -> None:
@@ -86,6 +88,7 @@ class _Run:
         with opening as session, progress(Console(stderr=True)) as tell:
             self.seconds["start"] = time.perf_counter() - self.start
             self.environment = session.environment()
+            self.not_declared, self.not_claimed = session.not_declared, session.not_claimed
             try:
                 self._ask(session, tell)
             except ReferenceFailed as error:
@@ -170,6 +173,8 @@ class _Run:
             narrowed=self.only,
             problems=tuple(problems),
             remarks=tuple(self.remarks),
+            not_declared=self.not_declared,
+            not_claimed=self.not_claimed,
             since=self.since,
         )
 

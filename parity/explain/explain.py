@@ -278,7 +278,8 @@ def _sampler(
         return _placed(session, causes, unexplained, case)
     left_behind = list(events.from_findings(checks, "state_restored", "generate_samples"))
     if any(o.failure for c in checks if c.name == "state_restored" for o in c.outcomes):
-        found = session.ask_port("probing_state", case=case)
+        empty = session.claims("empty_batch", "generate_samples")
+        found = session.ask_port("probing_state", case=case, empty_batch=empty)
         if not isinstance(found, PortFailed):
             left_behind += events.from_messages(found, "generate_samples")
     for cause in left_behind:

@@ -1,0 +1,1 @@
+REFUSING = ("model", "generate_samples", "train_step", "validate", "preprocess")
