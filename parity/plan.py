@@ -11,6 +11,7 @@ from parity.cases import SamplerCall
 from parity.drawing import drawn
 from parity.profiles import Profile
 from parity.recipes import IMAGE_KINDS, Recipe, TrainingRecipe, WeightsRecipe
+from parity.refusals import REFUSING
 from parity.session import Session, Settings
 
 
@@ -22,6 +23,7 @@ class Plan:
         initialisations: architectures whose fresh weights are compared, and the seeds of each.
         localising: on which the network's faults are looked for, when it is red.
         relations: on which the port alone is asked, for what must hold without any reference.
+        refusals: the entries whose bad calls are compared (``parity.refusals``).
     """
 
     networks: tuple[Recipe, ...] = ()
@@ -33,6 +35,7 @@ class Plan:
     initialisations: tuple[tuple[Settings, tuple[int, ...]], ...] = ()
     localising: tuple[Recipe, ...] = ()
     relations: tuple[Recipe, ...] = ()
+    refusals: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """How many cases there are."""
@@ -45,13 +48,22 @@ class Plan:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Plan:
         """The inverse of :meth:`to_dict`."""
-        recipes = {
-            field.name: tuple(_recipe(recipe) for recipe in plain[field.name])
-            for field in dataclasses.fields(cls)
-            if field.name != "initialisations"
-        }
+        if absent := [f.name for f in dataclasses.fields(cls) if f.name not in plain]:
+            raise ValueError(f"it has no {', '.join(absent)}; record it again")
+        recipes = {name: tuple(_recipe(recipe) for recipe in plain[name]) for name in RECIPES}
         initialisations = tuple((s, tuple(seeds)) for s, seeds in plain["initialisations"])
-        return cls(**recipes, initialisations=initialisations)
+        refusals = tuple(plain["refusals"])
+        if unknown := [entry for entry in refusals if entry not in REFUSING]:
+            raise ValueError(f"refusals of {unknown[0]!r}, expected some of {', '.join(REFUSING)}")
+        return cls(**recipes, initialisations=initialisations, refusals=refusals)
+
+
+RECIPES = tuple(
+    field.name
+    for field in dataclasses.fields(Plan)
+    if field.name not in ("initialisations", "refusals")
+)
+"""The parts of a plan that are recipes of cases."""
 
 
 MOST = 1 << 16
@@ -108,16 +120,22 @@ def possible(session: Session, plan: Plan) -> Plan:
         return same and recipe.training is not None and session.trains_by_settings
 
     recipes = {
-        field.name: tuple(recipe for recipe in getattr(plan, field.name) if fits(recipe))
-        for field in dataclasses.fields(Plan)
-        if field.name != "initialisations"
+        name: tuple(recipe for recipe in getattr(plan, name) if fits(recipe)) for name in RECIPES
     }
     initialisations = tuple(
         (settings, seeds)
         for settings, seeds in plan.initialisations
         if settings is None or session.draws_architectures
     )
-    return Plan(**recipes, initialisations=initialisations)
+    refusals = tuple(entry for entry in plan.refusals if _may_refuse(session, entry))
+    return Plan(**recipes, initialisations=initialisations, refusals=refusals)
+
+
+def _may_refuse(session: Session, entry: str) -> bool:
+    """Whether bad calls of ``entry`` are compared: it is claimed, and both take it alike."""
+    settings = session.pair.fixed_trainings is None or session.trains_by_settings
+    trains = entry not in ("train_step", "validate") or (settings and session.has("make_optimizer"))
+    return session.has(entry) and session.claims("refusals", entry) and trains
 
 
 def draw(session: Session, profile: Profile, seed: int) -> Plan:
@@ -147,6 +165,7 @@ def draw(session: Session, profile: Profile, seed: int) -> Plan:
             for settings in architectures
         ),
         localising=localising(session, seed),
+        refusals=tuple(entry for entry in REFUSING if _may_refuse(session, entry)),
     )
 
 

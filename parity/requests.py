@@ -112,6 +112,18 @@ class Requests:
         samples = self.runner.unintercepted_samples(Case.from_bytes(case), seed)
         return archive.to_bytes({"samples": samples}, {})
 
+    def refusals(
+        self,
+        entry: str,
+        calls: list[tuple[str, Any]],
+        case: bytes | None = None,
+        images: bytes = b"",
+        shape: list[int] | None = None,
+    ) -> list[str | None]:
+        if case is not None:
+            return self.runner.refusals(entry, calls, Case.from_bytes(case))
+        return self.runner.refusals(entry, calls, np.frombuffer(images, np.uint8).reshape(shape))
+
     def preprocess(self, images: bytes, shape: list[int]) -> bytes:
         array = np.frombuffer(images, np.uint8).reshape(shape)
         return self.runner.preprocess(array).to_bytes()

@@ -7,13 +7,16 @@ sides, and the outcomes of all cases are pooled per check.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from parity import refusals
 from parity.cases import Case
 from parity.checks import distributions, network, preprocessing, sampler, state, training
+from parity.checks.refusals import check_refusals
 from parity.errors import BadCall, ReferenceFailed
 from parity.outcome import CheckResult, Outcome, pool
 from parity.plan import Plan
@@ -262,6 +265,17 @@ def properties(session: Session, plan: Plan) -> list[Property]:
             "preprocessing", "preprocessing", ("preprocessing",), ("preprocess",), preprocessings, 1
         ),
     ]
+    for entry in plan.refusals:
+        found.append(
+            Property(
+                f"refusals_{entry}",
+                f"bad calls of {entry}",
+                (refusals.CHECKS[entry],),
+                (entry,),
+                functools.partial(_refusals, session, entry),
+                1,
+            )
+        )
     if session.claims("initialisation"):
         found.append(
             Property(
@@ -274,6 +288,10 @@ def properties(session: Session, plan: Plan) -> list[Property]:
             )
         )
     return found
+
+
+def _refusals(session: Session, entry: str) -> Iterator[list[Outcome]]:
+    yield check_refusals(session, entry)
 
 
 def _saved(session: Session, case: Case) -> list[Property]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
+import functools
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from parity import specs
+from parity import layouts, refusals, specs
 from parity.cases import Case
 from parity.declarations import ENTRIES, Pair, Side
 from parity.errors import BadCall
@@ -101,6 +102,14 @@ class SideRunner(abc.ABC):
     @abc.abstractmethod
     def preprocessed(self, images: np.ndarray) -> np.ndarray:
         """``preprocess(images)`` in canonical layout."""
+
+    @abc.abstractmethod
+    def as_tensor(self, array: np.ndarray) -> Any:
+        """An array of any rank and dtype as it is."""
+
+    @abc.abstractmethod
+    def forward(self, model: Any, images: Any) -> Any:
+        """What the model returns, not in training."""
 
     @abc.abstractmethod
     def seed(self, seed: int) -> None:
@@ -368,6 +377,70 @@ class SideRunner(abc.ABC):
             with self.precision(precision):
                 arrays[precision] = {"preprocessed": self.preprocessed(images)}
         return Trace(arrays)
+
+    def refusals(
+        self, entry: str, calls: Sequence[tuple[str, Any]], given: Case | np.ndarray
+    ) -> list[str | None]:
+        """What each call (``parity.refusals``) raises; None where it returns.
+
+        Args:
+            given: what a plain call is made with: uint8 images for ``preprocess``, else a case.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.precision("float64"))
+            if isinstance(given, np.ndarray):
+                call = functools.partial(self._preprocess_call, given)
+            elif entry == "model":
+                call = functools.partial(self._model_call, given)
+            else:
+                training = entry != "generate_samples"
+                model = self._probe_of(given, training)
+                stack.enter_context(self.shared(model, given, "float64", {}))
+                make = self._training_call if training else self._sampler_call
+                call = functools.partial(make, model, given, entry)
+            return [refusals.asked(functools.partial(call, *asked)) for asked in calls]
+
+    def _probe_of(self, case: Case, training: bool) -> Any:
+        if not training:
+            return self.probe_model(Probe.drawn(), [])
+        model = self.training_probe(TrainingProbe.drawn(case.images.shape[1:]), [])
+        self.load(model, case, case.weights)
+        return model
+
+    def _preprocess_call(self, images: np.ndarray, argument: str, edit: str) -> None:
+        specs.entry(self.side.preprocess)(refusals.edited(images, edit) if argument else images)
+
+    def _model_call(self, case: Case, argument: str, value: Any) -> None:
+        if argument == "settings":
+            self.build(value)
+        else:
+            self.forward(self.built(None, "float64"), self._edited(case, value))
+
+    def _sampler_call(self, model: Any, case: Case, entry: str, argument: str, value: Any) -> None:
+        assert case.sampler is not None
+        call = {**dataclasses.asdict(case.sampler), "steps": 2}
+        if argument == "images":
+            call["images"] = self._edited(case, value)
+        else:
+            call |= {"images": self._edited(case, None)} | ({argument: value} if argument else {})
+        self.sampler_entry(model=model, **call)
+
+    def _training_call(self, model: Any, case: Case, entry: str, argument: str, value: Any) -> None:
+        """Of a fresh trainer, for what is refused may have left a trace in the last one."""
+        trainer, real = self.trainer(model, case), self._edited(case, value)
+        if entry == "validate":
+            trainer.call(self.side.validate, model, real)
+            return
+        buffer = () if trainer.buffer is None else (trainer.buffer,)
+        trainer.call(self.side.train_step, model, trainer.optimizer, real, *buffer)
+
+    def _edited(self, case: Case, edit: str | None) -> Any:
+        """The case's images in this side's layout and, if one is named, edited."""
+        images = layouts.images_from_canonical(case.images.astype("float64"), self.side.layout)
+        if edit is not None:
+            channels = 1 if self.side.layout == "NCHW" else -1
+            images = refusals.edited(images, edit, channels)
+        return self.as_tensor(images)
 
     @property
     def sampler_entry(self) -> BoundSampler:

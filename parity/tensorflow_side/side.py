@@ -299,6 +299,12 @@ class TensorFlowRunner(SideRunner):
         array = tf.convert_to_tensor(result).numpy()
         return layouts.images_to_canonical(array, self.side.layout)
 
+    def as_tensor(self, array: np.ndarray) -> tf.Tensor:
+        return tf.constant(array)
+
+    def forward(self, model: keras.Model, images: tf.Tensor) -> tf.Tensor:
+        return model(images)
+
     def seed(self, seed: int) -> None:
         keras.utils.set_random_seed(seed % 2**32)
 

@@ -232,6 +232,13 @@ class TorchRunner(SideRunner):
         result = specs.entry(self.side.preprocess)(images)
         return layouts.images_to_canonical(to_numpy(torch.as_tensor(result)), self.side.layout)
 
+    def as_tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array)
+
+    def forward(self, model: nn.Module, images: Tensor) -> Any:
+        with torch.no_grad():
+            return model.eval()(images)
+
     def seed(self, seed: int) -> None:
         torch.manual_seed(seed)
 
