@@ -109,8 +109,8 @@ class _Run:
             if left_out:
                 self.remarks.append(
                     f"{left_out} of {len(recorded)} recorded cases cannot be put to this port, "
-                    "which builds one architecture, takes no settings or takes no gradient clip, where "
-                    "the reference does"
+                    "which builds one architecture, takes no settings or takes no gradient clip, "
+                    "where the reference does"
                 )
         from parity.runner import run_checks
 

@@ -84,8 +84,12 @@ def explain(session: Session, checks: Sequence[CheckResult], plan: Plan) -> Expl
     others: list[Cause] = []
     if "initialisation" in red:
         others += events.from_findings(checks, "initialisation", "model()")
-    if any(c.name == "preprocessing" and c.verdict is Verdict.DIVERGENT for c in checks):
-        others += _preprocessing(checks)
+    preprocessing = next((c for c in checks if c.name == "preprocessing"), None)
+    if preprocessing is not None and preprocessing.verdict is Verdict.DIVERGENT:
+        if any(outcome.first_bad is not None for outcome in preprocessing.outcomes):
+            others += _preprocessing(checks)
+        else:  # it refuses what it should not, or takes what it should not
+            unexplained.append(_check_problem(checks, {"preprocessing"}))
     for check in checks:
         apart = check.name == "preprocessing" or not (causes or unexplained)
         if check.name in ("initialisation", "preprocessing") and (

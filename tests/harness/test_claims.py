@@ -1,0 +1,208 @@
+"""What is asked of a pair, and what is not: entries nobody declares, claims nobody makes, clips
+that the reference does not have."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import jsonschema
+import pytest
+
+import parity
+from parity.cases import SamplerCall
+from parity.checks.state import check_state_restored
+from parity.comparison import Verdict
+from parity.errors import BadCall
+from parity.outcome import CheckResult, Outcome
+from parity.plan import Plan, draw
+from parity.profiles import Profile
+from parity.recipes import Recipe, WeightsRecipe, make_case
+from parity.runner import _clips_that_never_bound, run_checks
+from parity.session import Session
+from tests.harness.small_pair import SAMPLERS, write_pair
+from tests.harness.test_cli import SCHEMA
+from tests.harness.test_cli import parity as run_parity
+
+FEW = Profile("few", 0, 2, 1, 3, 3, 1, 1, 0, 1, published_steps=3)
+
+SAMPLER = (
+    "samples_teacher_forced",
+    "samples_free_running",
+    "draw_log",
+    "noise_distribution",
+    "state_restored",
+)
+
+
+def results(session: Session, *only: str) -> dict[str, CheckResult]:
+    found = run_checks(session, draw(session, FEW, 0), only=only)
+    return {check.name: check for check in found}
+
+
+def test_a_pair_of_two_models_alone_can_be_green(tmp_path: Path) -> None:
+    """Seen red: eleven checks were unchecked, for neither side declares what they are about."""
+    spec = write_pair(tmp_path)
+    names = ("report.json", "junit.xml", "summary.md", "report.html")
+    report, junit, summary, page = (tmp_path / name for name in names)
+    files = ("--json", report, "--junit", junit, "--summary", summary, "--html", page)
+    run = run_parity("check", spec, *map(str, files))
+    assert run.returncode == 0, run.stdout + run.stderr
+    entries = ["generate_samples", "train_step", "make_optimizer"]
+    entries += ["replay_buffer", "preprocess", "validate"]
+    said = f"not declared: {', '.join(entries)}; not claimed: refusals, empty_batch, initialisation"
+    assert run.stdout.count("not declared") == 1
+    assert said in run.stdout
+    found = json.loads(report.read_text())
+    jsonschema.validate(found, SCHEMA)
+    assert found["not_declared"] == entries
+    assert found["not_claimed"] == ["refusals", "empty_batch", "initialisation"]
+    checks = ["energies", "energy_gradients", "batch_independence", "activations"]
+    assert [check["name"] for check in found["checks"]] == checks
+    (suite,) = ElementTree.parse(junit).getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("4", "0")
+    assert "not declared: generate" in summary.read_text()
+    assert "not declared" in page.read_text()
+
+
+def test_checks_of_what_nobody_declares_cannot_be_asked_for_by_name(tmp_path: Path) -> None:
+    """One alone is still enough; and what one side alone lacks stays unchecked."""
+    with Session(write_pair(tmp_path)) as session:
+        assert set(results(session, "energies")) == {"energies"}
+        with pytest.raises(BadCall, match="samples_teacher_forced has nothing to check: neither"):
+            results(session, "energies", "samples_teacher_forced")
+        with pytest.raises(BadCall, match=r"initialisation is not asked for: .*claims=\('initial"):
+            results(session, "initialisation")
+        one = tmp_path / "one_side.py"
+        one.write_text(
+            "import dataclasses, small_pair as small\n"
+            "side = dataclasses.replace(small.port, generate_samples=small.sample_ported)\n"
+        )
+        with session.with_port(str(one)):
+            found = results(session)
+            assert session.not_declared[0] == "train_step"
+        assert {name: found[name].verdict for name in SAMPLER} == dict.fromkeys(
+            SAMPLER, Verdict.UNCHECKED
+        )
+        assert found["draw_log"].problem == "the reference declares no generate_samples"
+        assert found["energies"].verdict.green
+
+
+def test_nothing_declared_on_either_side_is_not_green(tmp_path: Path) -> None:
+    path = tmp_path / "empty.py"
+    path.write_text(
+        "import parity\n"
+        "pair = parity.Pair(reference=parity.TensorFlowSide(), port=parity.TorchSide())\n"
+    )
+    report = tmp_path / "report.json"
+    run = run_parity("check", f"{path}:pair", "--json", str(report))
+    assert run.returncode != 0
+
+
+def test_a_sampler_without_clips_is_green(tmp_path: Path) -> None:
+    """Seen unchecked: three clips never bound that this reference does not have."""
+    spec = write_pair(tmp_path, **SAMPLERS)
+    with Session(spec) as session:
+        found = results(session)
+        assert {check.verdict.green for check in found.values()} == {True}, found
+        assert set(SAMPLER) <= set(found)
+        clipped = tmp_path / "clipped.py"  # a clip that the reference has not is still seen
+        clipped.write_text(
+            "import dataclasses, functools, small_pair as small\n"
+            "sampler = functools.partial(small.sample_ported, clip=lambda x: x.clamp(-1, 1))\n"
+            "side = dataclasses.replace(small.port, generate_samples=sampler)\n"
+        )
+        with session.with_port(str(clipped)):
+            (check,) = results(session, "samples_teacher_forced").values()
+            assert check.verdict is Verdict.DIVERGENT
+
+
+def test_images_of_another_range_are_clipped_there(tmp_path: Path) -> None:
+    """Seen unchecked: a clip to [0, 255] never bound, for limits were looked for at 1."""
+    spec = write_pair(
+        tmp_path,
+        **SAMPLERS,
+        low=0.0,
+        high=255.0,
+        clip="images = tf.clip_by_value(images, LOW, HIGH)",
+        ported_clip="x.clamp(LOW, HIGH)",
+    )
+    with Session(spec) as session:
+        found = results(session)
+        assert {check.verdict.green for check in found.values()} == {True}, found
+        for clip in ("x", "x.clamp(min=LOW)", "x.clamp(max=HIGH)"):
+            other = tmp_path / "other.py"
+            other.write_text(
+                "import dataclasses, functools, small_pair as small\nfrom small_pair import *\n"
+                f"sampler = functools.partial(small.sample_ported, clip=lambda x: {clip})\n"
+                "side = dataclasses.replace(small.port, generate_samples=sampler)\n"
+            )
+            with session.with_port(str(other)):
+                (check,) = results(session, "samples_teacher_forced").values()
+                assert check.verdict is Verdict.DIVERGENT, clip
+
+
+def test_a_limit_that_never_binds_is_unchecked_and_named(tmp_path: Path) -> None:
+    spec = write_pair(
+        tmp_path,
+        **SAMPLERS,
+        clip="images = tf.clip_by_value(images, -1e4, 1.0)",
+        ported_clip="x.clamp(max=1.0)",
+    )
+    with Session(spec) as session:
+        (check,) = results(session, "samples_teacher_forced").values()
+    assert check.verdict is Verdict.UNCHECKED
+    lines = (tmp_path / "small_pair.py").read_text().splitlines()
+    number = 1 + next(n for n, line in enumerate(lines) if "clip_by_value" in line)
+    assert check.problem == (
+        f"the lower limit of the reference's clip at small_pair.py:{number} never bound in any case"
+    )
+
+
+def outcome(**clips: dict[str, float]) -> Outcome:
+    notes = {name: {"share": sum(each.values()), "limits": each} for name, each in clips.items()}
+    return Outcome("samples_teacher_forced", notes={"clips": notes})
+
+
+def test_each_limit_has_to_bind_in_some_case_and_only_where_there_is_one() -> None:
+    assert _clips_that_never_bound([]) == {}
+    assert _clips_that_never_bound([outcome(), Outcome("samples_teacher_forced")]) == {}
+    once = [outcome(a={"upper": 0.1, "lower": 0.0}), outcome(a={"upper": 0.0, "lower": 0.1})]
+    assert _clips_that_never_bound(once) == {}
+    assert "upper limit" in str(_clips_that_never_bound(once[1:]))
+    (said,) = _clips_that_never_bound([outcome(a={"upper": 0.0, "lower": 0.0}, b={"upper": 0.0})])
+    assert said == "samples_teacher_forced"
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_no_images_are_asked_for_only_where_it_is_claimed(tmp_path: Path, claimed: bool) -> None:
+    """Seen divergent though nobody claims it: reshape(0, -1) raises in torch, and in a right port."""
+    spec = write_pair(tmp_path, **SAMPLERS, claims=("empty_batch",) if claimed else ())
+    text = (tmp_path / "small_pair.py").read_text()
+    (tmp_path / "small_pair.py").write_text(text.replace("x.flatten(1)", "x.reshape(len(x), -1)"))
+    with Session(spec) as session:
+        recipe = Recipe(WeightsRecipe(seed=1), batch=2, sampler=SamplerCall(2, 0.1, 0.1))
+        (found,) = check_state_restored(session, make_case(session, recipe))
+    assert found.verdict.green != claimed
+    assert [finding["id"] for finding in found.findings] == ["empty-batch"] * claimed
+
+
+def test_unknown_claims_are_refused() -> None:
+    sides = {"reference": parity.TensorFlowSide(), "port": parity.TorchSide()}
+    with pytest.raises(BadCall, match="claims must be one of 'refusals', 'empty_batch', 'initial"):
+        parity.Pair(**sides, claims=("refusal",))
+    with pytest.raises(BadCall, match="claims must be a tuple of names, got 'refusals'"):
+        parity.Pair(**sides, claims="refusals")  # type: ignore[arg-type]
+    assert parity.Pair(**sides).claims == ()
+
+
+def test_what_is_not_in_a_plan_is_not_asked(parity_session: Session) -> None:
+    """The energy model claims refusals: they are in every drawn plan, and in a plan's file."""
+    plan = draw(parity_session, FEW, 0)
+    assert plan.refusals == ("model", "generate_samples", "train_step", "validate", "preprocess")
+    assert Plan.from_dict(plan.to_dict()) == plan
+    with pytest.raises(ValueError, match="refusals of 'sampler', expected some of"):
+        Plan.from_dict({**plan.to_dict(), "refusals": ["sampler"]})
+    with pytest.raises(ValueError, match="it has no refusals; record it again"):
+        Plan.from_dict({k: v for k, v in plan.to_dict().items() if k != "refusals"})
