@@ -391,8 +391,11 @@ class Session:
 
     def _note(self, answer: Any) -> None:
         if self.port_answers is not None:
+            # That it raised is an answer, its words are not.
             if isinstance(answer, str):
-                answer = answer.partition(":")[0]  # that it raised is an answer, its words are not
+                answer = answer.partition(":")[0]
+            elif isinstance(answer, list):
+                answer = [a.partition(":")[0] if isinstance(a, str) else a for a in answer]
             data = answer if isinstance(answer, bytes) else repr(answer).encode()
             self.port_answers.append(hashlib.sha256(data).hexdigest())
 

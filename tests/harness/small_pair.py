@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from parity import specs
+from parity.session import Session
+
 TEXT = """
 import parity
 
@@ -92,12 +95,14 @@ def write_pair(
     low: float = -1.0,
     high: float = 1.0,
     claims: tuple[str, ...] = (),
+    more: str = "",
 ) -> str:
     """Write the pair to ``folder``; returns its SPEC.
 
     Args:
         reference, port: what each side declares besides its model, as in ``SAMPLERS``.
         clip: the reference's last statement of a step; ``ported_clip`` the port's, of ``x``.
+        more: further ports, under names of their own.
     """
     path = folder / "small_pair.py"
     path.write_text(
@@ -109,6 +114,17 @@ def write_pair(
             low=low,
             high=high,
             claims=claims,
+            more=more,
         )
     )
     return f"{path}:pair"
+
+
+def reopen(session: Session, spec: str) -> Session:
+    """The session with another pair: its two processes, which take long to start, stay."""
+    session.pair_spec, session.pair = spec, specs.resolve(spec, "pair")
+    session._facts.clear()
+    session.reference_about = session.reference.ask("open", pair=spec, role="reference", spec=None)
+    assert session.port is not None
+    session.port_about = session.port.ask("open", pair=spec, role="port", spec=None)
+    return session
