@@ -78,7 +78,7 @@ ARGUMENTS: Mapping[str, Mapping[str, Sequence[Any]]] = {
         "return_every_step": (True,),
     },
     "train_step": {
-        "real": (*SHAPES, "one image", "one image more", "two images more", "int32"),
+        "real": ("without the batch axis", "one image more", "two images more", "int32"),
     },
     "validate": {
         "real": (*SHAPES, "one image", "one image more", "two images more", "int32"),

@@ -11,6 +11,7 @@ from parity import specs
 from parity.session import Session
 
 TEXT = """
+import dataclasses, functools
 import parity
 
 LOW, HIGH = {low}, {high}
@@ -77,6 +78,14 @@ port = parity.TorchSide(model=ported{port})
 pair = parity.Pair(
     name="small", reference=reference, port=port, image_range=(LOW, HIGH), claims={claims}
 )
+
+
+def sampling(**changes):
+    sampler = functools.partial(sample_ported, **changes)
+    return dataclasses.replace(port, generate_samples=sampler)
+
+
+{more}
 """
 
 SAMPLERS = {

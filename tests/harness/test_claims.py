@@ -97,17 +97,6 @@ def test_checks_of_what_nobody_declares_cannot_be_asked_for_by_name(
     assert found["draw_log"].problem == "the reference declares no generate_samples"
 
 
-def test_nothing_declared_on_either_side_is_not_green(tmp_path: Path) -> None:
-    path = tmp_path / "empty.py"
-    path.write_text(
-        "import parity\n"
-        "pair = parity.Pair(reference=parity.TensorFlowSide(), port=parity.TorchSide())\n"
-    )
-    report = tmp_path / "report.json"
-    run = run_parity("check", f"{path}:pair", "--json", str(report))
-    assert run.returncode != 0
-
-
 def test_a_sampler_without_clips_is_green(opened: Session, tmp_path: Path) -> None:
     """Seen unchecked: three clips never bound that this reference does not have."""
     more = "clipped = sampling(clip=lambda x: x.clamp(-1, 1))"  # is seen all the same
