@@ -112,4 +112,5 @@ pair = parity.Pair(
     equivalent="ebm.mutants:EQUIVALENT",
     images="ebm.pair:images",
     weights={"trained": "weights/energy_model.safetensors"},
+    claims=("refusals", "empty_batch", "initialisation"),
 )

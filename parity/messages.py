@@ -101,6 +101,13 @@ def case_in_words(case: Case) -> str:
     return ", ".join(parts)
 
 
+def not_asked(not_declared: Sequence[str], not_claimed: Sequence[str]) -> list[str]:
+    """In one line what has no verdict: what neither side declares, and what nobody claims."""
+    parts = {"not declared": not_declared, "not claimed": not_claimed}
+    said = [f"{what}: {', '.join(names)}" for what, names in parts.items() if names]
+    return ["; ".join(said)] if said else []
+
+
 def acceptance(check: CheckResult, expires: datetime.date) -> str | None:
     """The entry of ``[tool.parity] accept`` that would waive the check; None if none can.
 

@@ -11,6 +11,7 @@ from parity.cases import SamplerCall
 from parity.drawing import drawn
 from parity.profiles import Profile
 from parity.recipes import IMAGE_KINDS, Recipe, TrainingRecipe, WeightsRecipe
+from parity.refusals import REFUSING
 from parity.session import Session, Settings
 
 
@@ -22,6 +23,7 @@ class Plan:
         initialisations: architectures whose fresh weights are compared, and the seeds of each.
         localising: on which the network's faults are looked for, when it is red.
         relations: on which the port alone is asked, for what must hold without any reference.
+        refusals: the entries whose bad calls are compared (``parity.refusals``).
     """
 
     networks: tuple[Recipe, ...] = ()
@@ -33,6 +35,7 @@ class Plan:
     initialisations: tuple[tuple[Settings, tuple[int, ...]], ...] = ()
     localising: tuple[Recipe, ...] = ()
     relations: tuple[Recipe, ...] = ()
+    refusals: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """How many cases there are."""
@@ -45,13 +48,22 @@ class Plan:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Plan:
         """The inverse of :meth:`to_dict`."""
-        recipes = {
-            field.name: tuple(_recipe(recipe) for recipe in plain[field.name])
-            for field in dataclasses.fields(cls)
-            if field.name != "initialisations"
-        }
+        if absent := [f.name for f in dataclasses.fields(cls) if f.name not in plain]:
+            raise ValueError(f"it has no {', '.join(absent)}; record it again")
+        recipes = {name: tuple(_recipe(recipe) for recipe in plain[name]) for name in RECIPES}
         initialisations = tuple((s, tuple(seeds)) for s, seeds in plain["initialisations"])
-        return cls(**recipes, initialisations=initialisations)
+        refusals = tuple(plain["refusals"])
+        if unknown := [entry for entry in refusals if entry not in REFUSING]:
+            raise ValueError(f"refusals of {unknown[0]!r}, expected some of {', '.join(REFUSING)}")
+        return cls(**recipes, initialisations=initialisations, refusals=refusals)
+
+
+RECIPES = tuple(
+    field.name
+    for field in dataclasses.fields(Plan)
+    if field.name not in ("initialisations", "refusals")
+)
+"""The parts of a plan that are recipes of cases."""
 
 
 MOST = 1 << 16
@@ -108,16 +120,22 @@ def possible(session: Session, plan: Plan) -> Plan:
         return same and recipe.training is not None and session.trains_by_settings
 
     recipes = {
-        field.name: tuple(recipe for recipe in getattr(plan, field.name) if fits(recipe))
-        for field in dataclasses.fields(Plan)
-        if field.name != "initialisations"
+        name: tuple(recipe for recipe in getattr(plan, name) if fits(recipe)) for name in RECIPES
     }
     initialisations = tuple(
         (settings, seeds)
         for settings, seeds in plan.initialisations
         if settings is None or session.draws_architectures
     )
-    return Plan(**recipes, initialisations=initialisations)
+    refusals = tuple(entry for entry in plan.refusals if _may_refuse(session, entry))
+    return Plan(**recipes, initialisations=initialisations, refusals=refusals)
+
+
+def _may_refuse(session: Session, entry: str) -> bool:
+    """Whether bad calls of ``entry`` are compared: it is claimed, and both take it alike."""
+    settings = session.pair.fixed_trainings is None or session.trains_by_settings
+    trains = entry not in ("train_step", "validate") or (settings and session.has("make_optimizer"))
+    return session.has(entry) and session.claims("refusals", entry) and trains
 
 
 def draw(session: Session, profile: Profile, seed: int) -> Plan:
@@ -130,7 +148,8 @@ def draw(session: Session, profile: Profile, seed: int) -> Plan:
     fixed = possible(session, Plan(trainings=tuple(_fixed_trainings(session)))).trainings
     # Without a strategy of the pair's, every case is the program's own run, which may be long.
     n_trainings = profile.trainings if session.draws_trainings else int(not fixed)
-    architectures: list[Settings] = [None, *pool][: profile.initialisations]
+    claimed = profile.initialisations if session.claims("initialisation") else 0
+    architectures: list[Settings] = [None, *pool][:claimed]
     return Plan(
         networks=(*_trained(session), *drawn(networks, profile.networks, seed)),
         batches=tuple(drawn(batches, profile.batches, seed + 1)),
@@ -138,7 +157,7 @@ def draw(session: Session, profile: Profile, seed: int) -> Plan:
             *_published_trajectories(session, profile.published_steps),
             *drawn(trajectories, profile.trajectories, seed + 2),
         ),
-        noises=tuple(_noise(seed, number) for number in range(profile.noises)),
+        noises=tuple(_noise(session, seed, number) for number in range(profile.noises)),
         states=_states(session, pool, profile.states, seed),
         trainings=(*fixed, *drawn(strategies.trainings(session), n_trainings, seed + 4)),
         initialisations=tuple(
@@ -146,6 +165,7 @@ def draw(session: Session, profile: Profile, seed: int) -> Plan:
             for settings in architectures
         ),
         localising=localising(session, seed),
+        refusals=tuple(entry for entry in REFUSING if _may_refuse(session, entry)),
     )
 
 
@@ -181,8 +201,9 @@ def localising(session: Session, seed: int) -> tuple[Recipe, ...]:
     )
 
 
-def _noise(seed: int, number: int) -> Recipe:
-    call = SamplerCall(steps=4, step_size=0.0, noise=0.005 * 2.0 ** (number % 5))
+def _noise(session: Session, seed: int, number: int) -> Recipe:
+    noise = session.pair.unit * 0.005 * 2.0 ** (number % 5)
+    call = SamplerCall(steps=4, step_size=0.0, noise=noise)
     return Recipe(WeightsRecipe(seed=seed), batch=4, key=seed + number, sampler=call)
 
 
@@ -200,8 +221,9 @@ def _published_trajectories(session: Session, steps: int) -> list[Recipe]:
     """Published steps on weights where they are not chaotic, and cases where clips bind."""
     trained = next(iter(session.pair.weights), None)
     calm = WeightsRecipe(trained=trained) if trained else WeightsRecipe(scale=1.0, seed=1)
-    published = SamplerCall(steps=steps, step_size=10.0, noise=0.005)
-    lively = SamplerCall(steps=6, step_size=10.0, noise=0.05)
+    unit = session.pair.unit
+    published = SamplerCall(steps=steps, step_size=10.0 * unit, noise=0.005 * unit)
+    lively = SamplerCall(steps=6, step_size=10.0 * unit, noise=0.05 * unit)
     start = "mixture" if session.pair.images is not None else "uniform"
     return [
         Recipe(weights=calm, images=start, batch=3, key=60, sampler=published),

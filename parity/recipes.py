@@ -130,7 +130,7 @@ def make_images(session: Session, facts: ModelFacts, recipe: Recipe) -> np.ndarr
     elif recipe.images == "saturated":
         images = np.where(rng.random(shape) < 0.7, rng.choice([low, high], shape), noise)
     elif recipe.images == "outside":
-        images = noise + rng.uniform(low, high, shape) / 2
+        images = noise + rng.uniform(-session.pair.unit, session.pair.unit, shape) / 2
     elif recipe.images in ("real", "mixture"):
         real = session.real_images()
         if real is None or facts.image_shape != real.shape[1:]:

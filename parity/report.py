@@ -45,6 +45,8 @@ class Report:
         problems: what makes the run not green besides its checks, such as an unused waiver.
         failing: check -> its smallest failing case, and that case's file relative to the project.
         since: what changed since the golden was recorded; None without one.
+        not_declared: the entries that neither side declares, which are not asked for.
+        not_claimed: what the pair could claim and does not, likewise.
         mutants: what became of each mutant of the port; None but for ``parity mutants``.
     """
 
@@ -60,6 +62,8 @@ class Report:
     narrowed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    not_declared: tuple[str, ...] = ()
+    not_claimed: tuple[str, ...] = ()
     explanation: Explanation | None = None
     failing: Mapping[str, tuple[Case, Path]] = dataclasses.field(default_factory=dict)
     since: Since | None = None
@@ -90,6 +94,8 @@ class Report:
             "verdict": str(self.verdict),
             "problems": list(self.problems),
             "remarks": list(self.remarks),
+            "not_declared": list(self.not_declared),
+            "not_claimed": list(self.not_claimed),
             "environment": dict(self.environment),
             "checks": [
                 _check(check)
@@ -239,17 +245,19 @@ def first_divergence(check: CheckResult) -> dict[str, Any] | None:
 
 
 def notes(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """What a check's cases add up to, besides verdicts: the horizon, how often each clip bound."""
+    """What a check's cases add up to, besides verdicts: the horizon, what each clip changed."""
     found: dict[str, Any] = {}
     horizons = [o.notes for o in outcomes if "horizon" in o.notes]
     if horizons:
         found["steps"] = sum(note["steps"] for note in horizons)
         found["steps_within_horizon"] = sum(note["horizon"] for note in horizons)
         found["longest_horizon"] = max(note["horizon"] for note in horizons)
-    shares = [o.notes["clips_bound"] for o in outcomes if "clips_bound" in o.notes]
-    if shares:
-        for clip in shares[0]:
-            found[f"{clip}_bound"] = round(max(share[clip] for share in shares), 6)
+    most: dict[str, float] = {}
+    for outcome in outcomes:
+        for clip, about in outcome.notes.get("clips", {}).items():
+            most[clip] = max(most.get(clip, 0.0), about["share"])
+    if most:
+        found["clips"] = {clip: round(share, 6) for clip, share in sorted(most.items())}
     return found
 
 

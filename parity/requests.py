@@ -99,18 +99,30 @@ class Requests:
         arrays, _ = archive.from_bytes(given, "the reference's activations")
         return self.runner.places(Case.from_bytes(case), arrays, Path(root))
 
-    def probing_state(self, case: bytes) -> list[dict[str, str]]:
-        return self.runner.probing_state(Case.from_bytes(case))
+    def probing_state(self, case: bytes, **options: Any) -> list[dict[str, str]]:
+        return self.runner.probing_state(Case.from_bytes(case), **options)
 
     def moments(self, settings: dict[str, Any] | None) -> list[str]:
         return self.runner.moments(settings)
 
-    def clip_bounds(self, case: bytes) -> dict[str, float]:
-        return self.runner.clip_bounds(Case.from_bytes(case))
+    def clips(self, case: bytes) -> dict[str, Any]:
+        return self.runner.clips(Case.from_bytes(case))
 
     def unintercepted_samples(self, case: bytes, seed: int) -> bytes:
         samples, repeated = self.runner.unintercepted_samples(Case.from_bytes(case), seed)
         return archive.to_bytes({"samples": samples}, {"repeated": repeated})
+
+    def refusals(
+        self,
+        entry: str,
+        calls: list[tuple[str, Any]],
+        case: bytes | None = None,
+        images: bytes = b"",
+        shape: list[int] | None = None,
+    ) -> list[str | None]:
+        if case is not None:
+            return self.runner.refusals(entry, calls, Case.from_bytes(case))
+        return self.runner.refusals(entry, calls, np.frombuffer(images, np.uint8).reshape(shape))
 
     def preprocess(self, images: bytes, shape: list[int], **options: Any) -> bytes:
         array = np.frombuffer(images, np.uint8).reshape(shape)
@@ -135,8 +147,8 @@ class Requests:
     def left_behind(self) -> list[dict[str, str]]:
         return self.runner.left_behind()
 
-    def state(self, case: bytes) -> list[dict[str, str]]:
-        return self.runner.state(Case.from_bytes(case))
+    def state(self, case: bytes, **options: Any) -> list[dict[str, str]]:
+        return self.runner.state(Case.from_bytes(case), **options)
 
 
 def open_side(pair: str, role: str, spec: str | None) -> Requests:

@@ -7,11 +7,16 @@ sides, and the outcomes of all cases are pooled per check.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
+
+from parity import refusals
 from parity.cases import Case
 from parity.checks import distributions, network, preprocessing, sampler, state, training
+from parity.checks.refusals import check_refusals
 from parity.errors import BadCall, ReferenceFailed
 from parity.outcome import CheckResult, Outcome, pool
 from parity.plan import Plan
@@ -38,11 +43,8 @@ CHECKS = (
     "initialisation",
 )
 
-CLIPS = {
-    "noise_clip": "the clip after the noise",
-    "gradient_clip": "the gradient clip",
-    "update_clip": "the clip after the update",
-}
+PARTS = {"replay_buffer": "replay_buffer", "validation": "validate"}
+"""Checks of training that need an entry of their own besides."""
 
 REFERENCE, RUN = "the reference failed", "the run was stopped"
 
@@ -55,7 +57,8 @@ class Property:
         name: for files of recorded cases.
         claim: in words, for the progress display.
         checks: names of the checks that its outcomes belong to.
-        needs: entries that both sides must declare.
+        needs: entries that both sides must declare. The last is what it is about: where neither
+            side declares that, it is not asked for.
         run: yields the outcomes of one case after another.
         expected: about how many cases there will be.
     """
@@ -84,34 +87,42 @@ def run_checks(
         tell: told (claim, cases done, cases expected) as the work goes on.
         finished: gets the results, those of a run that did not come to its end, too.
 
+    Returns:
+        One result for each check; none for a check of entries that neither side declares.
+
     Raises:
-        BadCall: ``only`` names no check of ours.
+        BadCall: ``only`` names no check of ours, or one of what neither side declares or the pair
+            does not claim.
         ReferenceFailed: never read as the port's fault.
     """
     refuse_unknown(only)
-    wanted = tuple(only) or CHECKS
+    claims = _saved(session, case) if case is not None else properties(session, plan)
+    asked = {name for claim in claims for name in _declared(session, claim)}
+    if case is None and (never := [name for name in only if name not in asked]):
+        raise BadCall("; ".join(_why(session, name) for name in never))
+    wanted = tuple(name for name in (only or CHECKS) if name in asked)
     outcomes: dict[str, list[Outcome]] = {name: [] for name in wanted}
     seconds = dict.fromkeys(wanted, 0.0)
     unchecked: dict[str, str] = {}
-    claims = _saved(session, case) if case is not None else properties(session, plan)
     stopped: BaseException | None = None
     why = ""
     for claim in claims:
-        mine = [name for name in claim.checks if name in wanted]
+        mine = [name for name in _declared(session, claim) if name in wanted]
         if not mine:
             continue
         if stopped is not None:
             unchecked |= dict.fromkeys(mine, why)
             continue
-        lacking = next((text for n in claim.needs if (text := session.lacking(n))), None)
-        if lacking is not None:
-            unchecked |= dict.fromkeys(mine, lacking)
+        lacking = {name: text for name in mine if (text := _lacking(session, claim, name))}
+        unchecked |= lacking
+        mine = [name for name in mine if name not in lacking]
+        if not mine:
             continue
         start = time.perf_counter()
         try:
             for done, found in enumerate(claim.run(), start=1):
                 for outcome in found:
-                    if outcome.check in outcomes:
+                    if outcome.check in outcomes and outcome.check not in lacking:
                         outcomes[outcome.check].append(outcome)
                 if tell is not None:
                     tell(claim.claim, done, claim.expected)
@@ -122,8 +133,6 @@ def run_checks(
             unchecked |= dict.fromkeys(mine, why)
         for name in mine:
             seconds[name] += (time.perf_counter() - start) / len(mine)
-    if "state_restored" in wanted:
-        outcomes["state_restored"] += state.check_left_behind(session)
     if case is None and "samples_teacher_forced" in wanted:
         unchecked |= _clips_that_never_bound(outcomes["samples_teacher_forced"])
     tested = [name for name in wanted if case is None or outcomes[name]]
@@ -160,6 +169,25 @@ def not_opened(only: Sequence[str], why: str, traceback: str) -> list[CheckResul
         pool(name, [Outcome(name, failure=why, traceback=traceback)], 0.0)
         for name in tuple(only) or CHECKS
     ]
+def _declared(session: Session, claim: Property) -> list[str]:
+    """The claim's checks, but for those of what neither side declares."""
+    if session.undeclared(claim.needs[-1]):
+        return []
+    return [n for n in claim.checks if n not in PARTS or not session.undeclared(PARTS[n])]
+
+
+def _lacking(session: Session, claim: Property, check: str) -> str | None:
+    """What a side lacks, in words, of all that one of the claim's checks needs."""
+    needs = (*claim.needs, *((PARTS[check],) if check in PARTS else ()))
+    return next((text for entry in needs if (text := session.lacking(entry))), None)
+
+
+def _why(session: Session, check: str) -> str:
+    """Why nothing feeds the check."""
+    if check in session.not_claimed:
+        return f"{check} is not asked for: the pair does not claim it (claims=({check!r},))"
+    lacking = ", ".join(session.not_declared)
+    return f"{check} has nothing to check: neither side declares {lacking}"
 
 
 def properties(session: Session, plan: Plan) -> list[Property]:
@@ -187,8 +215,8 @@ def properties(session: Session, plan: Plan) -> list[Property]:
     def noises() -> Iterator[list[Outcome]]:
         for recipe in plan.noises:
             case = make_case(session, recipe)
-            zeros = dataclasses.replace(case, images=case.images * 0)
-            yield distributions.check_noise(session, zeros)
+            middle = np.full_like(case.images, sum(session.pair.image_range) / 2)
+            yield distributions.check_noise(session, dataclasses.replace(case, images=middle))
 
     def states() -> Iterator[list[Outcome]]:
         for recipe in plan.states:
@@ -206,8 +234,11 @@ def properties(session: Session, plan: Plan) -> list[Property]:
         for settings, seeds in plan.initialisations:
             yield distributions.check_initialisation(session, settings, list(seeds))
 
+    def left_behind() -> Iterator[list[Outcome]]:
+        yield state.check_left_behind(session)
+
     both = ("model", "generate_samples")
-    return [
+    found = [
         Property(
             "networks",
             "energies, gradients and activations",
@@ -260,22 +291,46 @@ def properties(session: Session, plan: Plan) -> list[Property]:
             "trainings",
             "training steps",
             (*training.TRAINING_CHECKS, "draw_log"),
-            ("model", "train_step", "make_optimizer"),
+            ("model", "make_optimizer", "train_step"),
             trainings,
             len(plan.trainings),
         ),
         Property(
             "preprocessing", "preprocessing", ("preprocessing",), ("preprocess",), preprocessings, 1
         ),
-        Property(
-            "initialisations",
-            "fresh weights",
-            ("initialisation",),
-            ("model",),
-            initialisations,
-            len(plan.initialisations),
-        ),
     ]
+    for entry in plan.refusals:
+        found.append(
+            Property(
+                f"refusals_{entry}",
+                f"bad calls of {entry}",
+                (refusals.CHECKS[entry],),
+                (entry,),
+                functools.partial(_refusals, session, entry),
+                1,
+            )
+        )
+    if session.claims("initialisation"):
+        found.append(
+            Property(
+                "initialisations",
+                "fresh weights",
+                ("initialisation",),
+                ("model",),
+                initialisations,
+                len(plan.initialisations),
+            )
+        )
+    found.append(
+        Property(
+            "process", "what calls leave behind", ("state_restored",), ("model",), left_behind, 1
+        )
+    )
+    return found
+
+
+def _refusals(session: Session, entry: str) -> Iterator[list[Outcome]]:
+    yield check_refusals(session, entry)
 
 
 def _saved(session: Session, case: Case) -> list[Property]:
@@ -304,7 +359,7 @@ def _saved(session: Session, case: Case) -> list[Property]:
                 "saved",
                 "the saved case: training",
                 (*training.TRAINING_CHECKS, "draw_log"),
-                ("model", "train_step", "make_optimizer"),
+                ("model", "make_optimizer", "train_step"),
                 trainings,
                 1,
             )
@@ -353,11 +408,21 @@ def _saved(session: Session, case: Case) -> list[Property]:
 
 
 def _clips_that_never_bound(outcomes: Sequence[Outcome]) -> dict[str, str]:
-    """A clip that never changed an element was not tested, so its check is not green."""
-    shares = [o.notes["clips_bound"] for o in outcomes if "clips_bound" in o.notes]
-    if not shares:
-        return {}
-    never = [text for clip, text in CLIPS.items() if all(share[clip] == 0 for share in shares)]
+    """A limit of the reference's that never changed an element was not tested, so its check is not
+    green. Which limits there are, the reference says; it may have none."""
+    most: dict[str, dict[str, float]] = {}
+    for outcome in outcomes:
+        for clip, about in outcome.notes.get("clips", {}).items():
+            limits = most.setdefault(clip, {})
+            for limit, share in about["limits"].items():
+                limits[limit] = max(limits.get(limit, 0.0), share)
+    never = []
+    for clip, limits in most.items():
+        idle = [limit for limit, share in limits.items() if share == 0]
+        if len(idle) == len(limits):
+            never.append(f"the reference's clip at {clip}")
+        elif idle:
+            never.append(f"the {' and '.join(idle)} limit of the reference's clip at {clip}")
     if not never:
         return {}
     return {"samples_teacher_forced": f"{' and '.join(never)} never bound in any case"}

@@ -15,9 +15,10 @@ import numpy as np
 
 from parity import archive, specs
 from parity.cases import Case, check_images
-from parity.declarations import Pair
+from parity.declarations import CLAIMS, ENTRIES, Pair
 from parity.errors import BadCall, ParityError, PortFailed, ReferenceFailed
 from parity.recorded import Recorded, Recorder
+from parity.refusals import REFUSING
 from parity.repeated import refuse_different
 from parity.traces import Trace
 from parity.weights import check_weights
@@ -37,6 +38,10 @@ QUESTIONS = {
 
 ANYWHERE = ("python", "numpy", "system", "isa")
 """What is asked of every process's environment, and so of two sides twice."""
+
+
+EMPTY_BATCH = ("model", "generate_samples")
+"""The functions that a claim of the empty batch is about."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,6 +219,43 @@ class Session:
         declare = "declares" if len(missing) == 1 else "declare"
         return f"the {' and the '.join(missing)} {declare} no {entry}" if missing else None
 
+    def undeclared(self, entry: str) -> bool:
+        """Whether neither side declares ``entry``, which then is not asked for."""
+        either = {*self.reference_about["entries"], *self.port_about["entries"]}
+        return entry not in either
+
+    @property
+    def not_declared(self) -> tuple[str, ...]:
+        """The entries that neither side declares."""
+        return tuple(entry for entry in ENTRIES if self.undeclared(entry))
+
+    def claims(self, claim: str, *entries: str) -> bool:
+        """Whether ``claim`` is made for all of ``entries``, or for any port if none are given.
+
+        The pair claims what it does of its own functions. A port that was put in its place is held
+        to that where it is of the very same functions: others have claimed nothing.
+        """
+        if claim not in self.pair.claims:
+            return False
+        own = self._port_arguments["spec"] is None
+        names = self.port_about["names"]
+        return own or all(
+            isinstance(ours := getattr(self.pair.port, entry), str) and names.get(entry) == ours
+            for entry in entries
+        )
+
+    @property
+    def not_claimed(self) -> tuple[str, ...]:
+        """What could be claimed and is not; of functions, those that a replaced port brought."""
+        found = [claim for claim in CLAIMS if claim not in self.pair.claims]
+        if "refusals" in self.pair.claims:
+            others = [e for e in ENTRIES if self.has(e) and not self.claims("refusals", e)]
+            found += [f"refusals of {entry}" for entry in others if entry in REFUSING]
+        if "empty_batch" in self.pair.claims and self.has("generate_samples"):
+            whole = self.claims("empty_batch", *EMPTY_BATCH)
+            found += [] if whole else ["empty_batch"]
+        return tuple(found)
+
     def both_support(self, option: str) -> bool:
         """Whether both sides' samplers take the optional argument ``option``."""
         return bool(self.reference_about[option] and self.port_about[option])
@@ -378,8 +420,11 @@ class Session:
 
     def _note(self, answer: Any) -> None:
         if self.port_answers is not None:
+            # That it raised is an answer, its words are not.
             if isinstance(answer, str):
-                answer = answer.partition(":")[0]  # that it raised is an answer, its words are not
+                answer = answer.partition(":")[0]
+            elif isinstance(answer, list):
+                answer = [a.partition(":")[0] if isinstance(a, str) else a for a in answer]
             data = answer if isinstance(answer, bytes) else repr(answer).encode()
             self.port_answers.append(hashlib.sha256(data).hexdigest())
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
+import functools
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from parity import layouts, specs
+from parity import layouts, refusals, specs
 from parity.cases import Case
 from parity.cotangents import cotangent
 from parity.declarations import ENTRIES, Pair, Side
@@ -135,6 +136,14 @@ class SideRunner(abc.ABC):
         """``preprocess(images)`` in canonical layout."""
 
     @abc.abstractmethod
+    def as_tensor(self, array: np.ndarray) -> Any:
+        """An array of any rank and dtype as it is."""
+
+    @abc.abstractmethod
+    def forward(self, model: Any, images: Any) -> Any:
+        """What the model returns, not in training."""
+
+    @abc.abstractmethod
     def seed(self, seed: int) -> None:
         """Seed the framework's own generators."""
 
@@ -146,9 +155,9 @@ class SideRunner(abc.ABC):
     def weights(self, settings: Mapping[str, Any] | None) -> dict[str, Any]:
         """The reference's weights: ``names``, ``shapes``, ``feature_maps``, and ``image_shape``."""
 
-    @abc.abstractmethod
-    def clip_bounds(self, case: Case) -> dict[str, float]:
-        """How large a part of the elements each clip of the sampler changed."""
+    def clips(self, case: Case) -> dict[str, Any]:
+        """What each clip of the sampler changed; only a reference is asked."""
+        raise BadCall(f"a {self.side.framework} side is not asked for its clips")
 
     @abc.abstractmethod
     def initial_weights(
@@ -218,11 +227,15 @@ class SideRunner(abc.ABC):
         """What calls so far have changed in the whole process; only a port is asked."""
         raise BadCall(f"a {self.side.framework} side is not asked what it leaves behind")
 
-    def state(self, case: Case) -> list[dict[str, str]]:
-        """What ``generate_samples`` leaves behind; only a port is asked."""
+    def state(self, case: Case, *, empty_batch: bool) -> list[dict[str, str]]:
+        """What ``generate_samples`` leaves behind; only a port is asked.
+
+        Args:
+            empty_batch: whether it must take no images, too.
+        """
         raise BadCall(f"a {self.side.framework} side keeps no state to restore")
 
-    def probing_state(self, case: Case) -> list[dict[str, str]]:
+    def probing_state(self, case: Case, *, empty_batch: bool) -> list[dict[str, str]]:
         """What ``generate_samples`` leaves behind on the probe energy; only a port is asked."""
         raise BadCall(f"a {self.side.framework} side keeps no state to restore")
 
@@ -261,6 +274,7 @@ class SideRunner(abc.ABC):
             "framework": self.side.framework,
             "layout": self.side.layout,
             "entries": entries,
+            "names": {n: e for n in entries if isinstance(e := getattr(self.side, n), str)},
             "takes_settings": self._takes_settings(),
             "given_settings": self._given_settings(entries),
             "gradient_clip": False,
@@ -452,6 +466,72 @@ class SideRunner(abc.ABC):
                     again = {"preprocessed": self.preprocessed(images)}
                     note_difference(notes, arrays[precision], again)
         return Trace(arrays, notes=notes)
+
+    def refusals(
+        self, entry: str, calls: Sequence[tuple[str, Any]], given: Case | np.ndarray
+    ) -> list[str | None]:
+        """What each call (``parity.refusals``) raises; None where it returns.
+
+        Args:
+            given: what a plain call is made with: uint8 images for ``preprocess``, else a case.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.precision("float64"))
+            if isinstance(given, np.ndarray):
+                call = functools.partial(self._preprocess_call, given)
+            elif entry == "model":
+                call = functools.partial(self._model_call, given)
+            else:
+                training = entry != "generate_samples"
+                model = self._probe_of(given, training)
+                stack.enter_context(self.shared(model, given, "float64", {}))
+                make = self._training_call if training else self._sampler_call
+                call = functools.partial(make, model, given, entry)
+            return [refusals.asked(functools.partial(call, *asked)) for asked in calls]
+
+    def _probe_of(self, case: Case, training: bool) -> Any:
+        if not training:
+            return self.probe_model(Probe.drawn(), [])
+        model = self.training_probe(TrainingProbe.drawn(case.images.shape[1:]), [])
+        self.load(model, case, case.weights)
+        return model
+
+    def _preprocess_call(self, images: np.ndarray, argument: str, edit: str) -> None:
+        given = refusals.edited(images, edit) if argument else images
+        with self.entered("preprocess"):
+            specs.entry(self.side.preprocess)(given)
+
+    def _model_call(self, case: Case, argument: str, value: Any) -> None:
+        if argument == "settings":
+            self.build(value)
+        else:
+            self.forward(self.built(None, "float64"), self._edited(case, value))
+
+    def _sampler_call(self, model: Any, case: Case, entry: str, argument: str, value: Any) -> None:
+        assert case.sampler is not None
+        call = {**dataclasses.asdict(case.sampler), "steps": 2}
+        if argument == "images":
+            call["images"] = self._edited(case, value)
+        else:
+            call |= {"images": self._edited(case, None)} | ({argument: value} if argument else {})
+        self.sampler_entry(model=model, **call)
+
+    def _training_call(self, model: Any, case: Case, entry: str, argument: str, value: Any) -> None:
+        """Of a fresh trainer, for what is refused may have left a trace in the last one."""
+        trainer, real = self.trainer(model, case), self._edited(case, value)
+        if entry == "validate":
+            trainer.call("validate", model, real)
+            return
+        buffer = () if trainer.buffer is None else (trainer.buffer,)
+        trainer.call("train_step", model, trainer.optimizer, real, *buffer)
+
+    def _edited(self, case: Case, edit: str | None) -> Any:
+        """The case's images in this side's layout and, if one is named, edited."""
+        images = layouts.images_from_canonical(case.images.astype("float64"), self.side.layout)
+        if edit is not None:
+            channels = 1 if self.side.layout == "NCHW" else -1
+            images = refusals.edited(images, edit, channels)
+        return self.as_tensor(images)
 
     @property
     def sampler_entry(self) -> BoundSampler:

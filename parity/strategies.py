@@ -70,15 +70,16 @@ def networks(
 def sampler_calls(draw: DrawFn, session: Session, *, max_steps: int = 12) -> SamplerCall:
     """Arguments of ``generate_samples``: step sizes and noise over three decades, clips that bind.
 
+    Steps and noise are in units of the images' range, so that clips to it bind whatever it is.
     ``gradient_clip`` is drawn where both sides take it, and otherwise left to their defaults.
     """
-    clip = None
+    clip, unit = None, session.pair.unit
     if session.both_support("gradient_clip"):
         clip = draw(st.sampled_from([None, 0.001, 0.01, 0.03, 0.3]))
     return SamplerCall(
         steps=draw(st.integers(1, max_steps)),
-        step_size=draw(st.sampled_from([0.1, 1.0, 3.0, 10.0, 40.0])),
-        noise=draw(st.sampled_from([0.0, 0.001, 0.005, 0.05, 0.3])),
+        step_size=unit * draw(st.sampled_from([0.1, 1.0, 3.0, 10.0, 40.0])),
+        noise=unit * draw(st.sampled_from([0.0, 0.001, 0.005, 0.05, 0.3])),
         gradient_clip=clip,
     )
 

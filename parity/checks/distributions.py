@@ -23,8 +23,8 @@ SIGNIFICANCE = 1e-6
 def check_noise(session: Session, case: Case) -> list[Outcome]:
     """The un-intercepted noise is N(0, sigma), anew for each step, image and pixel.
 
-    The case starts from images of zeros with step size 0, so that every step adds noise and
-    nothing else, and with noise too small for a clip to bind.
+    The case starts from the middle of the images' range with step size 0, so that every step adds
+    noise and nothing else, and with noise too small for a clip to bind.
     """
     assert case.sampler is not None
     seed = case.key

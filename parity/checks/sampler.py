@@ -144,8 +144,7 @@ def _teacher_forced(session: Session, case: Case, reference: Trace) -> Outcome:
                 same_bits=same_bits,
             )
         )
-    bound = session.ask_reference("clip_bounds", teacher)
-    notes = {"clips_bound": bound}
+    notes = {"clips": session.ask_reference("clips", teacher)}
     shown = Trajectory(
         tuple(steps[: len(comparisons)]),
         tuple(comparison.residual for comparison in comparisons),

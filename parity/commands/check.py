@@ -74,6 +74,8 @@ class _Run:
         self.since: baseline.Since | None = None
         self.seconds: dict[str, float] = {}
         self.remarks: list[str] = []
+        self.not_declared: tuple[str, ...] = ()
+        self.not_claimed: tuple[str, ...] = ()
         self.whole = False  # every case of the golden can be put to this port
         self.stopped: BaseException | None = None
         self.ending: BaseException | None = None
@@ -120,6 +122,7 @@ class _Run:
         with contextlib.closing(opening) as session:
             self.seconds["start"] = time.perf_counter() - self.start
             self.environment = session.environment()
+            self.not_declared, self.not_claimed = session.not_declared, session.not_claimed
             try:
                 with progress(Console(stderr=True)) as tell:
                     plan = self._check(session, tell)
@@ -148,14 +151,15 @@ class _Run:
             plan = draw(session, self.profile, self.seed)
         else:
             plan = beside_golden(session, self.golden.plan, self.profile, self.seed)
-            recorded = len(self.golden.plan)
-            left_out = recorded - len(possible(session, self.golden.plan))
-            self.whole = left_out == 0
+            recorded, fits = self.golden.plan, possible(session, self.golden.plan)
+            self.whole = len(fits) == len(recorded)
+            # Of bad calls that are not put to it, the line of what is not claimed has told.
+            left_out = len(recorded) - len(fits) - len(recorded.refusals) + len(fits.refusals)
             if left_out:
                 self.remarks.append(
-                    f"{left_out} of {recorded} recorded cases cannot be put to this port, which "
-                    "builds one architecture, takes no settings or takes no gradient clip, where "
-                    "the reference does"
+                    f"{left_out} of {len(recorded)} recorded cases cannot be put to this port, "
+                    "which builds one architecture, takes no settings or takes no gradient clip, "
+                    "where the reference does"
                 )
         from parity.runner import run_checks
 
@@ -293,6 +297,8 @@ class _Run:
             narrowed=self.only,
             problems=tuple(problems),
             remarks=tuple(self.remarks),
+            not_declared=self.not_declared,
+            not_claimed=self.not_claimed,
             since=self.since,
         )
 

@@ -87,8 +87,12 @@ def explain(session: Session, checks: Sequence[CheckResult], plan: Plan) -> Expl
         others += events.from_findings(checks, "state_restored", "the port")
     if "initialisation" in red:
         others += events.from_findings(checks, "initialisation", "model()")
-    if any(c.name == "preprocessing" and c.verdict is Verdict.DIVERGENT for c in checks):
-        others += _preprocessing(checks)
+    preprocessing = next((c for c in checks if c.name == "preprocessing"), None)
+    if preprocessing is not None and preprocessing.verdict is Verdict.DIVERGENT:
+        if any(outcome.first_bad is not None for outcome in preprocessing.outcomes):
+            others += _preprocessing(checks)
+        else:  # it refuses what it should not, or takes what it should not
+            unexplained.append(_check_problem(checks, {"preprocessing"}))
     for check in checks:
         apart = check.name == "preprocessing" or not (causes or unexplained)
         if check.name in ("initialisation", "preprocessing") and (
@@ -296,7 +300,8 @@ def _sampler(
         return _placed(session, causes, unexplained, case)
     left_behind = list(events.from_findings(checks, "state_restored", "generate_samples"))
     if any(o.failure for c in checks if c.name == "state_restored" for o in c.outcomes):
-        found = session.ask_port("probing_state", case=case)
+        empty = session.claims("empty_batch", "generate_samples")
+        found = session.ask_port("probing_state", case=case, empty_batch=empty)
         if not isinstance(found, PortFailed):
             left_behind += events.from_messages(found, "generate_samples")
     for cause in left_behind:

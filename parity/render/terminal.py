@@ -10,7 +10,7 @@ from rich.table import Table
 
 from parity.comparison import Verdict
 from parity.explain.causes import Cause, Unexplained
-from parity.messages import failure_lines, headline
+from parity.messages import failure_lines, headline, not_asked
 from parity.outcome import CheckResult
 from parity.report import Report, notes
 
@@ -176,6 +176,7 @@ def _table(report: Report) -> Table:
 
 
 def _notes(report: Report) -> Iterator[str]:
+    yield from not_asked(report.not_declared, report.not_claimed)
     yield from report.remarks
     yield "residual, floor: float64, relative to the largest reference element; 64 floors allowed"
     yield "error ratio: the port's float32 error over the reference's; 4 pooled, 16 each allowed"
@@ -186,9 +187,8 @@ def _notes(report: Report) -> Iterator[str]:
                 f"free-running: {found['steps_within_horizon']} of {found['steps']} steps lie "
                 f"within the horizon, the longest is {found['longest_horizon']} steps"
             )
-        bound = {k.removesuffix("_bound"): v for k, v in found.items() if k.endswith("_bound")}
-        if bound:
-            shares = ", ".join(f"{clip} {share:.1%}" for clip, share in bound.items())
+        if "clips" in found:
+            shares = ", ".join(f"{clip} {share:.1%}" for clip, share in found["clips"].items())
             yield f"most elements changed by each clip in one case: {shares}"
 
 

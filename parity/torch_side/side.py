@@ -242,6 +242,13 @@ class TorchRunner(SideRunner):
             result = function(images)
         return layouts.images_to_canonical(to_numpy(torch.as_tensor(result)), self.side.layout)
 
+    def as_tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array)
+
+    def forward(self, model: nn.Module, images: Tensor) -> Any:
+        with torch.no_grad():
+            return model.eval()(images)
+
     def seed(self, seed: int) -> None:
         self._globals.seed(seed)
 
@@ -259,9 +266,6 @@ class TorchRunner(SideRunner):
 
     def weights(self, settings: Mapping[str, Any] | None) -> dict[str, Any]:
         raise BadCall("a PyTorch side as the reference is not supported: give a TensorFlowSide")
-
-    def clip_bounds(self, case: Case) -> dict[str, float]:
-        raise BadCall("clip statistics are taken on the reference")
 
     def initial_weights(
         self, settings: Mapping[str, Any] | None, seeds: list[int], shapes: Mapping[str, list[int]]
@@ -296,21 +300,21 @@ class TorchRunner(SideRunner):
         load_canonical(model, matches, weights, channels_first)
         torch.save(model.state_dict(), path)
 
-    def state(self, case: Case) -> list[dict[str, str]]:
+    def state(self, case: Case, *, empty_batch: bool) -> list[dict[str, str]]:
         """What ``generate_samples`` leaves behind (``parity.torch_side.state``)."""
         self._models.clear()  # an earlier call may have left frozen what this one would freeze
         with self.ready(case, "float32", {}) as model:
             try:
-                return self._left_behind(model, case)
+                return self._left_behind(model, case, empty_batch)
             finally:
                 self._models.clear()  # whatever the port did to this model stays with it
 
-    def probing_state(self, case: Case) -> list[dict[str, str]]:
+    def probing_state(self, case: Case, *, empty_batch: bool) -> list[dict[str, str]]:
         with self.precision("float32"):
             model = self.probe_model(Probe.drawn(), []).to(torch.float32)
-            return self._left_behind(model, case)
+            return self._left_behind(model, case, empty_batch)
 
-    def _left_behind(self, model: nn.Module, case: Case) -> list[dict[str, str]]:
+    def _left_behind(self, model: nn.Module, case: Case, empty_batch: bool) -> list[dict[str, str]]:
         def call(images: Tensor, steps: int, every_step: bool) -> Any:
             return self.call_sampler(model, case, images, steps, every_step)
 
@@ -322,6 +326,7 @@ class TorchRunner(SideRunner):
             self.side.layout,
             every_step=self.sampler_entry.supports("return_every_step"),
             caller_modes=self.torch_side.caller_modes,
+            empty_batch=empty_batch,
         )
         return found + self.left_behind()
 

@@ -39,6 +39,7 @@ def findings(
     *,
     every_step: bool,
     caller_modes: tuple[str, ...],
+    empty_batch: bool,
 ) -> Findings:
     """Run the sampler in every way a caller may and list what it got wrong.
 
@@ -50,6 +51,7 @@ def findings(
         layout: the port's.
         every_step: whether the sampler can return every step.
         caller_modes: which of ``parity.declarations.CALLER_MODES`` must work.
+        empty_batch: whether no images must give no images.
     """
     assert case.sampler is not None
     steps = case.sampler.steps
@@ -70,7 +72,8 @@ def findings(
     if every_step:
         found += _every_step(run(images.clone(), steps, True))
     found += _callers(images, run, expected, caller_modes)
-    found += _empty_batch(images, run)
+    if empty_batch:
+        found += _empty_batch(images, run)
     found += _memory(images, model, call, case.key, layout)
     return found
 
