@@ -81,11 +81,10 @@ class Clips:
         """Told of every operation; returns None, which leaves its outputs alone."""
         if op_type not in LIMITS or graph is not None or self._paused:
             return
-        clipped = _value_and_limit(*inputs)
-        if clipped is None or not clipped[0].size:
+        result, clipped = outputs[0].numpy(), _value_and_limit(*inputs)
+        if clipped is None or not result.size:
             return
         value, limit = clipped
-        result = outputs[0].numpy()
         changed = result != value
         if value.size % self.image_size and _shrinks(op_type, limit):
             changed = result != limit
