@@ -21,7 +21,10 @@ class Profile:
         noises: noise scales whose distribution is tested.
         trainings: drawn cases of training, besides the fixed ones.
         initialisations: architectures whose fresh weights are compared.
-        published_steps: steps of the fixed trajectory on trained weights.
+        more: how many cases more there may be of each kind, where those named here cannot have
+            every value that is enumerated.
+        published_steps: steps of the fixed trajectory on trained weights; more than are published,
+            so that what is wrong only in a long run is seen.
     """
 
     name: str
@@ -34,7 +37,8 @@ class Profile:
     noises: int
     trainings: int
     initialisations: int
-    published_steps: int = 60
+    more: int = 3
+    published_steps: int = 64
 
 
 PROFILES = {

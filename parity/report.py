@@ -44,6 +44,7 @@ class Report:
         explanation: what ``parity explain`` found; None for ``parity check``.
         problems: what makes the run not green besides its checks, such as an unused waiver.
         failing: check -> its smallest failing case, and that case's file relative to the project.
+        not_exercised: what no case had, or never ran: ``what``, and ``where``. It decides nothing.
         since: what changed since the golden was recorded; None without one.
         mutants: what became of each mutant of the port; None but for ``parity mutants``.
     """
@@ -62,6 +63,7 @@ class Report:
     remarks: tuple[str, ...] = ()
     explanation: Explanation | None = None
     failing: Mapping[str, tuple[Case, Path]] = dataclasses.field(default_factory=dict)
+    not_exercised: tuple[Mapping[str, str], ...] = ()
     since: Since | None = None
     mutants: tuple[Mapping[str, Any], ...] | None = None
 
@@ -90,6 +92,7 @@ class Report:
             "verdict": str(self.verdict),
             "problems": list(self.problems),
             "remarks": list(self.remarks),
+            "not_exercised": [dict(each) for each in self.not_exercised],
             "environment": dict(self.environment),
             "checks": [
                 _check(check)

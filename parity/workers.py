@@ -49,6 +49,7 @@ class Worker:
         spec: SPEC of a declaration that replaces the pair's own.
         timeout: seconds after which an unanswered request counts as hung.
         python: interpreter of another environment; this one by default.
+        mark: the project's folder, if it is to be found out which of its lines never run.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Worker:
         *,
         timeout: float = DEFAULT_TIMEOUT,
         python: str | None = None,
+        mark: Path | None = None,
     ) -> None:
         self.role, self.pair, self.spec = role, pair, spec
         self.timeout = timeout
@@ -66,7 +68,8 @@ class Worker:
         self._pending: str | None = None
         self._dead: ParityError | None = None
         self._start()
-        self.send("open", pair=pair, role=role, spec=spec)
+        marks = {} if mark is None else {"mark": str(mark)}
+        self.send("open", pair=pair, role=role, spec=spec, **marks)
 
     def _start(self) -> None:
         handle, self._last_words = tempfile.mkstemp(prefix="parity-worker-", suffix=".log")

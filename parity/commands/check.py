@@ -20,8 +20,9 @@ from parity.commands import outputs
 from parity.commands.options import at_least, pair_of, refuse_timeout
 from parity.config import Config, apply_waivers, load_config
 from parity.errors import BadCall, ReferenceFailed
+from parity.lines import Lines
 from parity.outcome import CheckResult
-from parity.plan import beside_golden, draw, possible
+from parity.plan import Plan, beside_golden, draw, possible
 from parity.profiles import Profile, profile_named
 from parity.progress import Tell, progress
 from parity.recorded import Recorded
@@ -67,6 +68,7 @@ class _Run:
         self.since: baseline.Since | None = None
         self.seconds: dict[str, float] = {}
         self.remarks: list[str] = []
+        self.not_exercised: list[dict[str, str]] = []
         self.whole = False  # every case of the golden can be put to this port
 
     def run(self) -> None:
@@ -81,6 +83,7 @@ class _Run:
             twins=True,
             recorded=self.recorded,
             root=self.config.root,
+            mark=not self.options.in_process and not self.only and self.case is None,
         )
         importlib.import_module("parity.runner")  # half a second, while the sides start
         with opening as session, progress(Console(stderr=True)) as tell:
@@ -111,6 +114,8 @@ class _Run:
         from parity.runner import run_checks
 
         self.checks = run_checks(session, plan, only=self.only, case=self.case, tell=tell)
+        if not self.only and self.case is None:
+            self.not_exercised = not_exercised(plan, session.never_ran())
         begun = time.perf_counter()
         if self.golden is not None:
             accepted, _ = self._waived()
@@ -170,6 +175,7 @@ class _Run:
             narrowed=self.only,
             problems=tuple(problems),
             remarks=tuple(self.remarks),
+            not_exercised=tuple(self.not_exercised),
             since=self.since,
         )
 
@@ -194,6 +200,24 @@ def run(options: argparse.Namespace) -> int:
     if stopped is not None:
         raise stopped
     return 0 if report.green else 1
+
+
+NEVER_RAN = "never ran under the checks"
+
+
+def not_exercised(plan: Plan, never_ran: Sequence[Lines] | None) -> list[dict[str, str]]:
+    """What the run says nothing about, by name: values that no case had, lines that never ran.
+
+    Args:
+        never_ran: None if that is not known, which is said too.
+    """
+    found = [
+        {"what": value.in_words(), "where": value.among or "any case"}
+        for value in plan.not_exercised
+    ]
+    if never_ran is None:
+        return [*found, {"what": "which lines ran is not known", "where": "the port"}]
+    return [*found, *({"what": NEVER_RAN, "where": str(lines)} for lines in never_ran)]
 
 
 def _golden(options: argparse.Namespace, config: Config, pair: str) -> goldens.Golden:
