@@ -101,7 +101,9 @@ def _watched() -> Iterator[list[tuple[Enumeration, str]]]:
     """
     chosen: list[tuple[Enumeration, str]] = []
     known: dict[int, tuple[Any, Enumeration]] = {}
-    sampled, booleans = SampledFromStrategy.do_draw, BooleansStrategy.do_draw
+    lists: Any = SampledFromStrategy
+    flags: Any = BooleansStrategy
+    sampled, booleans = lists.do_draw, flags.do_draw
 
     def enumerated(strategy: Any) -> Enumeration:
         # The strategy is kept with its answer: an id may come back with another behind it.
@@ -115,16 +117,16 @@ def _watched() -> Iterator[list[tuple[Enumeration, str]]]:
             chosen.append((values, _name(value)))
         return value
 
-    def note_boolean(strategy: Any, data: Any) -> bool:
+    def note_boolean(strategy: Any, data: Any) -> Any:
         value = booleans(strategy, data)
         chosen.append((("false", "true"), text(value)))
         return value
 
-    SampledFromStrategy.do_draw, BooleansStrategy.do_draw = note_sampled, note_boolean  # type: ignore[method-assign]
+    lists.do_draw, flags.do_draw = note_sampled, note_boolean
     try:
         yield chosen
     finally:
-        SampledFromStrategy.do_draw, BooleansStrategy.do_draw = sampled, booleans  # type: ignore[method-assign]
+        lists.do_draw, flags.do_draw = sampled, booleans
 
 
 def _enumerated(strategy: Any) -> Enumeration:
@@ -143,5 +145,5 @@ def _name(value: Any) -> str:
     """The text of a value; a branch of ``one_of`` is the single value that it gives, or OTHER."""
     if not isinstance(value, SearchStrategy):
         return text(value)
-    branch = unwrap_strategies(value)
+    branch: Any = unwrap_strategies(value)  # type: ignore[no-untyped-call]
     return text(branch.value) if isinstance(branch, JustStrategy) else OTHER

@@ -29,8 +29,12 @@ how parity asks (weights, images, arguments) is to be there in each property tha
 POOL = 48
 """Candidates that are drawn at least: enough to learn what is enumerated, and where it stands."""
 
-MOST_POOLS = 3
-"""How often as many again are drawn, where those drawn do not have everything."""
+NEXT_POOL = 1_000_003
+"""Between the seeds of one pool and the next; Hypothesis takes seeds modulo 2**32."""
+
+MOST_POOLS = 5
+"""How often as many are drawn at most: again as long as those drawn do not have everything, and
+once if it takes more cases than were asked for."""
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -116,7 +120,7 @@ def choose(
         return Chosen((), ())
     pool: list[Candidate[T]] = []
     for number in range(MOST_POOLS if more else 1):
-        pool += candidates(strategy, max(n, POOL), seed + (number << 32))
+        pool += candidates(strategy, max(n, POOL), seed + NEXT_POOL * number)
         found = [found_in(plain(candidate.value)) for candidate in pool]
         wanted, unplaced = _enumerated(pool, found, among)
         has = [
@@ -126,7 +130,8 @@ def choose(
         missing = frozenset(v for v in wanted if not v.is_among(had))
         missing |= unplaced.keys()
         taken = _covering(has, missing, n, n + more)
-        if len(taken) <= n and missing <= frozenset().union(*(has[i] for i in taken)):
+        everything = missing <= frozenset().union(*(has[i] for i in taken))
+        if everything and (number or len(taken) <= n):
             break
     taken += [i for i in range(len(pool)) if i not in taken][: max(0, n - len(taken))]
     nowhere = frozenset(unplaced).difference(*(has[i] for i in taken))

@@ -57,14 +57,15 @@ class Marking:
         self._places: list[tuple[int, int]] = []
         self._ran: set[int] = set()
         setattr(builtins, MARK, self._ran.add)
-        compiled = SourceFileLoader.get_code
+        loaders: Any = SourceFileLoader
+        compiled = loaders.get_code
 
-        def get_code(loader: SourceFileLoader, fullname: str) -> CodeType | None:
+        def get_code(loader: SourceFileLoader, fullname: str) -> Any:
             path = Path(loader.path).resolve()
-            marked = self._compiled(loader, path) if self._is_projects(path) else None
-            return compiled(loader, fullname) if marked is None else marked
+            code = self._compiled(loader, path) if self._is_projects(path) else None
+            return compiled(loader, fullname) if code is None else code
 
-        SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
+        loaders.get_code = get_code
 
     def never_ran(self, files: Iterable[Path]) -> list[Lines]:
         """The lines of the marked ones among ``files`` that never ran, put together where nothing
@@ -184,9 +185,8 @@ def files_of(pair: Pair, side: Side, declared: Iterable[Path], marking: Marking)
         for value in _values(modules.pop()):
             name = getattr(value, "__module__", None)
             used = value if isinstance(value, ModuleType) else sys.modules.get(str(name))
-            file = None if used is None else _file(used)
-            if file in marking.marked and file not in {*found, *apart}:
-                found[file] = None
+            if used is not None and _file(used) in marking.marked.keys() - {*found, *apart}:
+                found[_file(used)] = None
                 modules.append(used)
     return [file for file in found if file in marking.marked]
 

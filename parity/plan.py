@@ -196,7 +196,7 @@ def draw(session: Session, profile: Profile, seed: int) -> Plan:
         trajectories=(*published, *walked.cases),
         noises=tuple(_noise(seed, number) for number in range(profile.noises)),
         states=_states(session, pool, profile.states, seed),
-        trainings=_with_a_long_one(session, fixed, ran.cases),
+        trainings=_with_a_long_one(session, (*fixed, *ran.cases), profile.training_steps),
         initialisations=tuple(
             (settings, tuple(seed + n for n in range(1 if settings is None else 4)))
             for settings in (None, *pool)[: profile.initialisations]
@@ -210,30 +210,22 @@ def draw(session: Session, profile: Profile, seed: int) -> Plan:
     )
 
 
-LONG_TRAINING = 5
-"""Steps of the longest training run at least: what goes wrong from its third step on, say, or where
-an optimizer does something every fourth, shows in no case of one step."""
-
-
-def _with_a_long_one(
-    session: Session, fixed: Sequence[Recipe], drawn: Sequence[Recipe]
-) -> tuple[Recipe, ...]:
+def _with_a_long_one(session: Session, recipes: Sequence[Recipe], steps: int) -> tuple[Recipe, ...]:
     """The recipes of training, the cheapest with a fresh optimizer made long if none is."""
-    recipes = [*fixed, *drawn]
     fresh = [n for n, recipe in enumerate(recipes) if not _training(recipe).iterations]
-    if any(_training(recipes[n]).steps >= LONG_TRAINING for n in fresh):
+    if not fresh or any(_training(recipes[n]).steps >= steps for n in fresh):
         return tuple(recipes)
 
-    def work(number: int) -> int:
+    def work(number: int) -> tuple[bool, int]:
         recipe = recipes[number]
         shapes = session.facts(recipe.settings).shapes
-        return recipe.batch * sum(math.prod(shape) for shape in shapes)
+        alone = recipe.batch == 1  # what a batch does does not show in it
+        return alone, recipe.batch * sum(math.prod(shape) for shape in shapes)
 
-    if fresh:
-        number = min(fresh, key=work)
-        training = dataclasses.replace(_training(recipes[number]), steps=LONG_TRAINING)
-        recipes[number] = dataclasses.replace(recipes[number], training=training)
-    return tuple(recipes)
+    number = min(fresh, key=work)
+    training = dataclasses.replace(_training(recipes[number]), steps=steps)
+    longer = dataclasses.replace(recipes[number], training=training)
+    return (*recipes[:number], longer, *recipes[number + 1 :])
 
 
 def _training(recipe: Recipe) -> TrainingRecipe:
