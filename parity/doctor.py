@@ -221,7 +221,7 @@ def _oracle(session: Session) -> Iterator[str]:
 def _measure(
     session: Session, cases: int, faults: int, seed: int, measured: Measured, tell: Tell
 ) -> None:
-    pool = strategies.architectures(session, max(1, cases // 7), seed)
+    pool = strategies.architectures(session, max(1, cases // 7), seed).cases
     has_sampler = session.has("generate_samples")
     n_trajectories = cases // TRAJECTORY_SHARE if has_sampler else 0
     trains = all(session.has(entry) for entry in ("train_step", "make_optimizer"))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from hypothesis.strategies import SearchStrategy
 
 from parity import specs, strategies
 from parity.cases import SamplerCall
 from parity.drawing import drawn
+from parity.exercised import Chosen, Found, Value, choose, found_in
 from parity.profiles import Profile
 from parity.recipes import IMAGE_KINDS, Recipe, TrainingRecipe, WeightsRecipe
 from parity.refusals import REFUSING
@@ -24,6 +28,7 @@ class Plan:
         localising: on which the network's faults are looked for, when it is red.
         relations: on which the port alone is asked, for what must hold without any reference.
         refusals: the entries whose bad calls are compared (``parity.refusals``).
+        enumerated: every value that is to be in one of the cases.
     """
 
     networks: tuple[Recipe, ...] = ()
@@ -36,10 +41,17 @@ class Plan:
     localising: tuple[Recipe, ...] = ()
     relations: tuple[Recipe, ...] = ()
     refusals: tuple[str, ...] = ()
+    enumerated: tuple[Value, ...] = ()
 
     def __len__(self) -> int:
         """How many cases there are."""
-        return sum(len(getattr(self, field.name)) for field in dataclasses.fields(self))
+        return sum(len(getattr(self, name)) for name in (*RECIPES, "initialisations"))
+
+    @property
+    def not_exercised(self) -> list[Value]:
+        """What is enumerated and in no case that is put to both sides."""
+        found = _found(**{name: getattr(self, name) for name in ASKED})
+        return [value for value in self.enumerated if not value.is_among(found)]
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -55,15 +67,27 @@ class Plan:
         refusals = tuple(plain["refusals"])
         if unknown := [entry for entry in refusals if entry not in REFUSING]:
             raise ValueError(f"refusals of {unknown[0]!r}, expected some of {', '.join(REFUSING)}")
-        return cls(**recipes, initialisations=initialisations, refusals=refusals)
+        enumerated = tuple(
+            Value(**{**value, "beside": tuple(value["beside"])}) for value in plain["enumerated"]
+        )
+        return cls(
+            **recipes,
+            initialisations=initialisations,
+            refusals=refusals,
+            enumerated=enumerated,
+        )
 
 
-RECIPES = tuple(
-    field.name
-    for field in dataclasses.fields(Plan)
-    if field.name not in ("initialisations", "refusals")
-)
-"""The parts of a plan that are recipes of cases."""
+ASKED = ("networks", "batches", "trajectories", "trainings")
+"""The fields whose cases are put to both sides, and drawn from all that a pair declares."""
+
+
+def _found(**recipes: Iterable[Recipe]) -> dict[str, list[Found]]:
+    return {name: [found_in(recipe.about()) for recipe in some] for name, some in recipes.items()}
+
+
+RECIPES = (*ASKED, "noises", "states", "localising", "relations")
+"""The fields of a plan that hold recipes."""
 
 
 MOST = 1 << 16
@@ -94,6 +118,8 @@ def _recipe(plain: Mapping[str, Any]) -> Recipe:
         most = MOST if name in ("batch", "steps", "buffer") else 2**63
         if type(count) is not int or not 0 <= count <= most:
             raise ValueError(f"{name} is {count!r}, expected a whole number from 0 to {most}")
+    if type(recipe.view) is not bool:
+        raise ValueError(f"view is {recipe.view!r}, expected true or false")
     if recipe.images not in IMAGE_KINDS:
         raise ValueError(f"images are {recipe.images!r}, expected one of {IMAGE_KINDS}")
     if not 0 < recipe.weights.scale < 1e6:
@@ -128,7 +154,7 @@ def possible(session: Session, plan: Plan) -> Plan:
         if settings is None or session.draws_architectures
     )
     refusals = tuple(entry for entry in plan.refusals if _may_refuse(session, entry))
-    return Plan(**recipes, initialisations=initialisations, refusals=refusals)
+    return dataclasses.replace(plan, **recipes, initialisations=initialisations, refusals=refusals)
 
 
 def _may_refuse(session: Session, entry: str) -> bool:
@@ -139,34 +165,94 @@ def _may_refuse(session: Session, entry: str) -> bool:
 
 
 def draw(session: Session, profile: Profile, seed: int) -> Plan:
-    """The cases of ``profile``, as ``seed`` has them."""
-    pool = strategies.architectures(session, profile.architectures, seed)
+    """The cases of ``profile``, as ``seed`` has them.
+
+    Together they have every value that the strategies enumerate, as far as ``profile`` lets there
+    be as many cases: see :attr:`Plan.not_exercised`.
+    """
+
+    def chosen(
+        strategy: SearchStrategy[Recipe],
+        among: str,
+        n: int,
+        part: int,
+        had: Mapping[str, Sequence[Recipe]],
+        more: int = profile.more,
+    ) -> Chosen[Recipe]:
+        return choose(
+            strategy,
+            n,
+            seed + part,
+            plain=Recipe.about,
+            among=among,
+            more=more,
+            had=_found(**had),
+        )
+
+    architectures = strategies.architectures(
+        session, profile.architectures, seed, more=profile.more
+    )
+    pool = architectures.cases
+    trained = _trained(session)
     networks = strategies.networks(session, pool)
+    asked = chosen(networks, "networks", profile.networks, 0, {"networks": trained})
     batches = networks.filter(lambda recipe: recipe.batch > 1)
+    had: dict[str, Sequence[Recipe]] = {"networks": (*trained, *asked.cases)}
+    published = _published_trajectories(session, profile.published_steps)
     calls = strategies.sampler_calls(session, max_steps=profile.max_steps)
-    trajectories = strategies.networks(session, pool, max_batch=4, sampler=calls)
+    walks = strategies.networks(session, pool, max_batch=4, sampler=calls)
+    had["trajectories"] = published
+    walked = chosen(walks, "trajectories", profile.trajectories, 2, had)
     fixed = possible(session, Plan(trainings=tuple(_fixed_trainings(session)))).trainings
     # Without a strategy of the pair's, every case is the program's own run, which may be long.
-    n_trainings = profile.trainings if session.draws_trainings else int(not fixed)
+    n, more = int(not fixed), 0
+    if session.draws_trainings:
+        n, more = profile.trainings, profile.more
+    had["trainings"] = fixed
+    ran = chosen(strategies.trainings(session), "trainings", n, 4, had, more)
     claimed = profile.initialisations if session.claims("initialisation") else 0
-    architectures: list[Settings] = [None, *pool][:claimed]
     return Plan(
-        networks=(*_trained(session), *drawn(networks, profile.networks, seed)),
+        networks=(*trained, *asked.cases),
         batches=tuple(drawn(batches, profile.batches, seed + 1)),
-        trajectories=(
-            *_published_trajectories(session, profile.published_steps),
-            *drawn(trajectories, profile.trajectories, seed + 2),
-        ),
+        trajectories=(*published, *walked.cases),
         noises=tuple(_noise(session, seed, number) for number in range(profile.noises)),
         states=_states(session, pool, profile.states, seed),
-        trainings=(*fixed, *drawn(strategies.trainings(session), n_trainings, seed + 4)),
+        trainings=_with_a_long_one(session, (*fixed, *ran.cases), profile.training_steps),
         initialisations=tuple(
             (settings, tuple(seed + n for n in range(1 if settings is None else 4)))
-            for settings in architectures
+            for settings in (None, *pool)[:claimed]
         ),
         localising=localising(session, seed),
         refusals=tuple(entry for entry in REFUSING if _may_refuse(session, entry)),
+        enumerated=tuple(
+            dict.fromkeys(
+                value for part in (architectures, asked, walked, ran) for value in part.enumerated
+            )
+        ),
     )
+
+
+def _with_a_long_one(session: Session, recipes: Sequence[Recipe], steps: int) -> tuple[Recipe, ...]:
+    """The recipes of training, the cheapest with a fresh optimizer made long if none is."""
+    fresh = [n for n, recipe in enumerate(recipes) if not _training(recipe).iterations]
+    if not fresh or any(_training(recipes[n]).steps >= steps for n in fresh):
+        return tuple(recipes)
+
+    def work(number: int) -> tuple[bool, int]:
+        recipe = recipes[number]
+        shapes = session.facts(recipe.settings).shapes
+        alone = recipe.batch == 1  # what a batch does does not show in it
+        return alone, recipe.batch * sum(math.prod(shape) for shape in shapes)
+
+    number = min(fresh, key=work)
+    training = dataclasses.replace(_training(recipes[number]), steps=steps)
+    longer = dataclasses.replace(recipes[number], training=training)
+    return (*recipes[:number], longer, *recipes[number + 1 :])
+
+
+def _training(recipe: Recipe) -> TrainingRecipe:
+    assert recipe.training is not None
+    return recipe.training
 
 
 def beside_golden(session: Session, recorded: Plan, profile: Profile, seed: int) -> Plan:
@@ -197,7 +283,7 @@ def localising(session: Session, seed: int) -> tuple[Recipe, ...]:
     """The published architecture, and drawn ones in which what that hides can be seen."""
     return tuple(
         Recipe(WeightsRecipe(scale=1.5, seed=seed + 5), batch=3, settings=settings)
-        for settings in (None, *strategies.architectures(session, 4, seed))
+        for settings in (None, *strategies.architectures(session, 4, seed).cases)
     )
 
 
@@ -233,6 +319,7 @@ def _published_trajectories(session: Session, steps: int) -> list[Recipe]:
             batch=3,
             key=6,
             sampler=lively,
+            view=True,
         ),
     ]
 

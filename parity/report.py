@@ -44,6 +44,7 @@ class Report:
         explanation: what ``parity explain`` found; None for ``parity check``.
         problems: what makes the run not green besides its checks, such as an unused waiver.
         failing: check -> its smallest failing case, and that case's file relative to the project.
+        not_exercised: what no case had, or never ran: ``what``, and ``where``. It decides nothing.
         since: what changed since the golden was recorded; None without one.
         not_declared: the entries that neither side declares, which are not asked for.
         not_claimed: what the pair could claim and does not, likewise.
@@ -66,6 +67,7 @@ class Report:
     not_claimed: tuple[str, ...] = ()
     explanation: Explanation | None = None
     failing: Mapping[str, tuple[Case, Path]] = dataclasses.field(default_factory=dict)
+    not_exercised: tuple[Mapping[str, str], ...] = ()
     since: Since | None = None
     mutants: tuple[Mapping[str, Any], ...] | None = None
 
@@ -96,6 +98,7 @@ class Report:
             "remarks": list(self.remarks),
             "not_declared": list(self.not_declared),
             "not_claimed": list(self.not_claimed),
+            "not_exercised": [dict(each) for each in self.not_exercised],
             "environment": dict(self.environment),
             "checks": [
                 _check(check)

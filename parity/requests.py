@@ -5,9 +5,11 @@ Cases and traces travel as the bytes they would be saved as.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from parity import archive, specs
 from parity.cases import Case
 from parity.declarations import Pair, Side
 from parity.errors import BadCall, MissingPackage
+from parity.lines import Marking, files_of
 from parity.opened import OPENED
 from parity.probing import probing, probing_training
 from parity.side_runner import SideRunner
@@ -37,8 +40,15 @@ INSTALL = {
 class Requests:
     """One side, opened."""
 
-    def __init__(self, runner: SideRunner) -> None:
-        self.runner = runner
+    def __init__(
+        self,
+        runner: SideRunner,
+        pair: Pair,
+        marking: Marking | None = None,
+        declared: Sequence[Path] = (),
+    ) -> None:
+        self.runner, self.pair = runner, pair
+        self._marking, self._declared = marking, declared
 
     def describe(self) -> dict[str, Any]:
         return self.runner.describe()
@@ -65,6 +75,17 @@ class Requests:
             if inside and path.is_file():
                 found.add(path.relative_to(folder).as_posix())
         return sorted(found)
+
+    def never_ran(self) -> list[tuple[str, int, int]]:
+        """File, first and last line of what never ran in this process, of this side's own files.
+
+        Raises:
+            BadCall: nobody asked for it when the side was opened.
+        """
+        if self._marking is None:
+            raise BadCall("this side was opened without marks")
+        files = files_of(self.pair, self.runner.side, self._declared, self._marking)
+        return [dataclasses.astuple(lines) for lines in self._marking.never_ran(files)]
 
     def weights(self, settings: dict[str, Any] | None) -> dict[str, Any]:
         return self.runner.weights(settings)
@@ -151,22 +172,25 @@ class Requests:
         return self.runner.state(Case.from_bytes(case), **options)
 
 
-def open_side(pair: str, role: str, spec: str | None) -> Requests:
+def open_side(pair: str, role: str, spec: str | None, mark: str | None = None) -> Requests:
     """Resolve a side in this process and import its framework.
 
     Args:
         pair: SPEC of the pair.
         role: "reference" or "port".
         spec: SPEC of a declaration that replaces the pair's own, or None.
+        mark: the project's folder, if it is to be found out which of its lines never run.
 
     Raises:
         MissingPackage: the framework is not installed; says what to install.
         specs.Raised: the side's own program raises while it is imported.
     """
+    marking = None if mark is None else Marking(Path(mark))
     with specs.declaration():
         declared_pair = specs.resolve(pair, "pair")
     if not isinstance(declared_pair, Pair):
         raise BadCall(f"{pair!r} is a {type(declared_pair).__name__}, not a parity.Pair")
+    declared = [] if marking is None else list(marking.marked)
     side = specs.resolve(spec, "side") if spec else getattr(declared_pair, role)
     if not isinstance(side, Side):
         raise BadCall(
@@ -177,10 +201,10 @@ def open_side(pair: str, role: str, spec: str | None) -> Requests:
     if side.framework == "torch":
         from parity.torch_side.side import TorchRunner
 
-        return Requests(TorchRunner(side, declared_pair))
+        return Requests(TorchRunner(side, declared_pair), declared_pair, marking, declared)
     from parity.tensorflow_side.side import TensorFlowRunner
 
-    return Requests(TensorFlowRunner(side, declared_pair))
+    return Requests(TensorFlowRunner(side, declared_pair), declared_pair, marking, declared)
 
 
 def missing(framework: str, who: str) -> MissingPackage:

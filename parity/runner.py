@@ -169,6 +169,8 @@ def not_opened(only: Sequence[str], why: str, traceback: str) -> list[CheckResul
         pool(name, [Outcome(name, failure=why, traceback=traceback)], 0.0)
         for name in tuple(only) or CHECKS
     ]
+
+
 def _declared(session: Session, claim: Property) -> list[str]:
     """The claim's checks, but for those of what neither side declares."""
     if session.undeclared(claim.needs[-1]):

@@ -17,6 +17,7 @@ from parity import archive, specs
 from parity.cases import Case, check_images
 from parity.declarations import CLAIMS, ENTRIES, Pair
 from parity.errors import BadCall, ParityError, PortFailed, ReferenceFailed
+from parity.lines import Lines
 from parity.recorded import Recorded, Recorder
 from parity.refusals import REFUSING
 from parity.repeated import refuse_different
@@ -70,6 +71,7 @@ class Session:
         remember: keep the reference's answers, for many ports against one reference.
         recorded: its answers from before, in place of a reference that runs.
         root: the project's folder, which the pair's paths are relative to.
+        mark: find out which lines of the port never run, where it has a process of its own.
 
     Raises:
         BadCall: a SPEC names nothing, or something else than it should.
@@ -87,6 +89,7 @@ class Session:
         remember: bool = False,
         recorded: Recorded | None = None,
         root: Path | None = None,
+        mark: bool = False,
     ) -> None:
         self.pair_spec = pair
         self.root = Path.cwd() if root is None else root
@@ -106,11 +109,14 @@ class Session:
         if remember and isinstance(self.reference, Worker | Twins):
             self.reference = Recorder(self.reference)
         self.port: Worker | InProcess | None = None
+        self._marked: Worker | None = None
         try:
             if in_process:
                 self.port = InProcess("port", pair, port)
             else:
-                self.port = Worker("port", pair, port, timeout=timeout)
+                marked = self.root if mark else None
+                self.port = Worker("port", pair, port, timeout=timeout, mark=marked)
+                self._marked = self.port if mark else None
         except BaseException:
             self.close()
             raise
@@ -448,6 +454,16 @@ class Session:
         self.port_about = self.port.receive()
         if overlay is not None:
             self.port_about = self.port.ask("overlay", folder=str(overlay))
+
+    def never_ran(self) -> list[Lines] | None:
+        """The lines of the port that never ran so far; None if that is not known, for nobody asked
+        for it or the process that ran them is gone."""
+        if self._marked is None or self._marked is not self.port or not self._marked.alive:
+            return None
+        try:
+            return [Lines(*lines) for lines in self._marked.ask("never_ran")]
+        except PortFailed:
+            return None
 
     def environment(self) -> dict[str, str]:
         """Versions and settings that decide last bits, of both sides."""

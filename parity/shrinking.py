@@ -117,8 +117,9 @@ def _like(session: Session, case: Case, profile: Profile, seed: int) -> SearchSt
         return sum(math.prod(shape) for shape in session.facts(settings).shapes)
 
     if case.training is not None:
-        return strategies.trainings(session)
-    pool: list[Settings] = [None, *strategies.architectures(session, profile.architectures, seed)]
+        return strategies.trainings(session, max_steps=case.training.steps)
+    drawn = strategies.architectures(session, profile.architectures, seed, more=profile.more)
+    pool: list[Settings] = [None, *drawn.cases]
     calls = None
     if case.sampler is not None:
         calls = strategies.sampler_calls(session, max_steps=profile.max_steps)

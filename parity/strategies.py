@@ -9,22 +9,24 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from parity import specs
 from parity.cases import SamplerCall
-from parity.drawing import drawn
+from parity.exercised import SETTINGS, Chosen, choose
 from parity.recipes import IMAGE_KINDS, Recipe, TrainingRecipe, WeightsRecipe
 from parity.session import Session, Settings
 
 KEYS = st.integers(0, 2**31 - 1)
 
 
-def architectures(session: Session, n: int, seed: int) -> list[Settings]:
-    """``n`` architectures of the pair's, drawn once so that each is built once.
+def architectures(session: Session, n: int, seed: int, *, more: int = 0) -> Chosen[Settings]:
+    """``n`` architectures of the pair's, drawn once so that each is built once; or up to ``more``
+    besides, if it takes them to have every value that is enumerated.
 
-    The published one is not among them. Empty if either side builds only that one.
+    The published one is not among them. None if either side builds only that one.
     """
     if not session.draws_architectures or n == 0:
-        return []
+        return Chosen((), ())
     with specs.declaration("architectures"):
-        return drawn(specs.entry(session.pair.architectures)(), n, seed)
+        strategy = specs.entry(session.pair.architectures)()
+        return choose(strategy, n, seed, plain=lambda settings: {SETTINGS: settings}, more=more)
 
 
 @st.composite
@@ -63,6 +65,7 @@ def networks(
         key=draw(KEYS),
         settings=settings,
         sampler=None if sampler is None else draw(sampler),
+        view=draw(st.booleans()),
     )
 
 

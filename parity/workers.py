@@ -51,6 +51,7 @@ class Worker:
         spec: SPEC of a declaration that replaces the pair's own.
         timeout: seconds after which an unanswered request counts as hung.
         python: interpreter of another environment; this one by default.
+        mark: the project's folder, if it is to be found out which of its lines never run.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Worker:
         *,
         timeout: float = DEFAULT_TIMEOUT,
         python: str | None = None,
+        mark: Path | None = None,
     ) -> None:
         self.role, self.pair, self.spec = role, pair, spec
         self.timeout = timeout
@@ -68,7 +70,8 @@ class Worker:
         self._pending: str | None = None
         self._dead: ParityError | None = None
         self._start()
-        self.send("open", pair=pair, role=role, spec=spec)
+        marks = {} if mark is None else {"mark": str(mark)}
+        self.send("open", pair=pair, role=role, spec=spec, **marks)
 
     def _start(self) -> None:
         streams.hold()  # nor may the files below get the descriptor of a stream that is closed

@@ -21,6 +21,7 @@ from parity.commands import outputs
 from parity.commands.options import at_least, pair_of, refuse_timeout
 from parity.config import Config, apply_waivers, load_config
 from parity.errors import BadCall, ParityError, PortFailed
+from parity.lines import Lines
 from parity.outcome import CheckResult
 from parity.plan import Plan, beside_golden, draw, possible
 from parity.profiles import Profile, profile_named
@@ -76,6 +77,7 @@ class _Run:
         self.remarks: list[str] = []
         self.not_declared: tuple[str, ...] = ()
         self.not_claimed: tuple[str, ...] = ()
+        self.not_exercised: list[dict[str, str]] = []
         self.whole = False  # every case of the golden can be put to this port
         self.stopped: BaseException | None = None
         self.ending: BaseException | None = None
@@ -111,6 +113,7 @@ class _Run:
             twins=True,
             recorded=self.recorded,
             root=self.config.root,
+            mark=not self.options.in_process and not self.only and self.case is None,
         )
         runner = importlib.import_module("parity.runner")  # half a second, while the sides start
         try:
@@ -152,9 +155,9 @@ class _Run:
         else:
             plan = beside_golden(session, self.golden.plan, self.profile, self.seed)
             recorded, fits = self.golden.plan, possible(session, self.golden.plan)
-            self.whole = len(fits) == len(recorded)
+            left_out = len(recorded) - len(fits)
             # Of bad calls that are not put to it, the line of what is not claimed has told.
-            left_out = len(recorded) - len(fits) - len(recorded.refusals) + len(fits.refusals)
+            self.whole = not left_out and fits.refusals == recorded.refusals
             if left_out:
                 self.remarks.append(
                     f"{left_out} of {len(recorded)} recorded cases cannot be put to this port, "
@@ -164,6 +167,8 @@ class _Run:
         from parity.runner import run_checks
 
         run_checks(session, plan, only=self.only, case=self.case, tell=tell, finished=self.checks)
+        if not self.only and self.case is None:
+            self.not_exercised = not_exercised(plan, session.never_ran())
         if self.golden is not None:
             accepted, _ = self._waived()
             self.since = baseline.since(
@@ -299,6 +304,7 @@ class _Run:
             remarks=tuple(self.remarks),
             not_declared=self.not_declared,
             not_claimed=self.not_claimed,
+            not_exercised=tuple(self.not_exercised),
             since=self.since,
         )
 
@@ -320,6 +326,24 @@ def _in_words(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     return f"parity failed with {type(error).__name__}: {error}"
+
+
+NEVER_RAN = "never ran under the checks"
+
+
+def not_exercised(plan: Plan, never_ran: Sequence[Lines] | None) -> list[dict[str, str]]:
+    """What the run says nothing about, by name: values that no case had, lines that never ran.
+
+    Args:
+        never_ran: None if that is not known, which is said too.
+    """
+    found = [
+        {"what": value.in_words(), "where": value.among or "any case"}
+        for value in plan.not_exercised
+    ]
+    if never_ran is None:
+        return [*found, {"what": "which lines ran is not known", "where": "the port"}]
+    return [*found, *({"what": NEVER_RAN, "where": str(lines)} for lines in never_ran)]
 
 
 def _golden(options: argparse.Namespace, config: Config, pair: str) -> goldens.Golden:

@@ -18,7 +18,7 @@ from parity.profiles import Profile
 from parity.runner import run_checks
 from parity.session import Session
 
-LEAN = Profile("mutants", 2, 4, 1, 1, 4, 1, 1, 0, 1, published_steps=6)
+LEAN = Profile("mutants", 2, 4, 1, 1, 4, 1, 1, 0, 1, more=0, published_steps=6, training_steps=1)
 """Few cases: a fault that needs luck to be seen is not seen by a gate either."""
 
 Named = tuple[str, str]

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from parity.comparison import Verdict
 from parity.explain.causes import Cause, Unexplained
-from parity.messages import failure_lines, headline, not_asked
+from parity.messages import failure_lines, headline, not_asked, not_exercised_lines
 from parity.outcome import CheckResult
 from parity.report import Report, notes
 
@@ -178,6 +178,7 @@ def _table(report: Report) -> Table:
 def _notes(report: Report) -> Iterator[str]:
     yield from not_asked(report.not_declared, report.not_claimed)
     yield from report.remarks
+    yield from not_exercised_lines(report.not_exercised)
     yield "residual, floor: float64, relative to the largest reference element; 64 floors allowed"
     yield "error ratio: the port's float32 error over the reference's; 4 pooled, 16 each allowed"
     for check in report.checks:

@@ -52,6 +52,7 @@ class TorchRunner(SideRunner):
         self._calls = 0  # of entries that no case seeds the host's generators for
         # Keyed weakly: an id may come back with another model behind it.
         self._matches: WeakKeyDictionary[nn.Module, list[Match]] = WeakKeyDictionary()
+        self._hands_views = False
         self._told: dict[tuple[tuple[Weight, ...], tuple[Parameter, ...]], list[Match]] = {}
 
     @contextlib.contextmanager
@@ -67,6 +68,15 @@ class TorchRunner(SideRunner):
         if not isinstance(model, nn.Module):
             raise TypeError(f"model() must return a torch.nn.Module, got {type(model).__name__}")
         return model.to(DTYPES[precision])
+
+    @contextlib.contextmanager
+    def ready(self, case: Case, precision: str, notes: dict[str, Any]) -> Iterator[nn.Module]:
+        with super().ready(case, precision, notes) as model:
+            self._hands_views = case.view
+            try:
+                yield model
+            finally:
+                self._hands_views = False
 
     def load(self, model: nn.Module, case: Case, weights: Mapping[str, np.ndarray]) -> None:
         if model not in self._matches:
@@ -339,12 +349,22 @@ class TorchRunner(SideRunner):
         }
 
     def tensor(self, images: np.ndarray) -> Tensor:
-        """Images in this side's layout, with standard strides.
+        """Images in this side's layout, with standard strides; of a case that says so, every other
+        element of a tensor twice as long.
 
         A transposed channels-last array of one channel would keep its strides while claiming to be
-        contiguous, and a port that uses ``view`` would raise through the harness's fault.
+        contiguous, and a port that uses ``view`` would raise through the harness's fault. It can
+        use ``view`` on every other element.
         """
-        return torch.from_numpy(layouts.images_from_canonical(images, self.side.layout))
+        tensor = torch.from_numpy(layouts.images_from_canonical(images, self.side.layout))
+        return every_other(tensor) if self._hands_views else tensor
+
+
+def every_other(tensor: Tensor) -> Tensor:
+    """The same values as a view with gaps between them, which are NaN: no port may read them."""
+    wide = tensor.new_full((*tensor.shape, 2), torch.nan)
+    wide[..., 0] = tensor
+    return wide[..., 0]
 
 
 def _onednn() -> bool:
