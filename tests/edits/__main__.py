@@ -20,7 +20,7 @@ from parity import archive
 from parity.progress import progress
 from tests.edits import results
 from tests.edits.draw import drawn
-from tests.edits.judge import ROOT, Judged, judged
+from tests.edits.judge import HUNG, ROOT, Judged, judged
 from tests.edits.sites import Edit
 
 
@@ -42,7 +42,7 @@ def main() -> int:
         print(f"survived, and no reason given: line {each.edit.line} of {each.edit.name}")
     for name in needless:
         print(f"a reason that no survivor needs: {name}")
-    hung = sum(results.HUNG in each.red for each in found)
+    hung = sum(HUNG in each.red for each in found)
     print(
         f"{len(found)} edits: {len(found) - len(survivors)} red, {hung} of them hung; "
         f"{len(survivors)} survived: {len(survivors) - len(holes)} with a reason, {len(holes)} "
