@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install parity gate report test lint format record mutants train story doctor calibrate soak clean
+.PHONY: help install parity gate report test lint format record mutants edits train story doctor calibrate soak clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -55,6 +55,9 @@ record: $(INSTALLED) ## Run the reference, write goldens/ anew, and say what cha
 
 mutants: $(INSTALLED) ## Put every known fault, and every pair of them, into the port; about twelve minutes; writes docs/mutants.md; DEPTH=1 or 3 for single faults or triples too
 	@$(BIN)/parity mutants $(if $(DEPTH),--depth $(DEPTH)) --matrix docs/mutants.md
+
+edits: $(INSTALLED) ## Edit the port at random, 300 times, and see that the golden sees it; about five minutes; writes docs/edits.md
+	@$(BIN)/python -m tests.edits
 
 train: $(INSTALLED) ## Train the reference and write weights/; goes on where it was interrupted
 	@$(BIN)/python -m ebm.train
