@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from parity import archive, specs
+from parity import archive, kept, specs
 from parity.cases import Case
 from parity.declarations import Pair, Side
 from parity.errors import BadCall, MissingPackage
@@ -65,6 +65,10 @@ class Requests:
             if inside and path.is_file():
                 found.add(path.relative_to(folder).as_posix())
         return sorted(found)
+
+    def strangers(self, root: str) -> list[str]:
+        """Source files that this process has imported from elsewhere than ``root``."""
+        return kept.strangers(Path(root))
 
     def weights(self, settings: dict[str, Any] | None) -> dict[str, Any]:
         return self.runner.weights(settings)

@@ -17,6 +17,7 @@ from parity import archive, specs
 from parity.cases import Case, check_images
 from parity.declarations import Pair
 from parity.errors import BadCall, PortFailed
+from parity.kept import Kept
 from parity.recorded import Recorded, Recorder
 from parity.traces import Trace
 from parity.weights import check_weights
@@ -55,6 +56,7 @@ class Session:
         timeout: seconds a side may take for one answer.
         twins: run the reference in two processes, where there is a core for each.
         remember: keep the reference's answers, for many ports against one reference.
+        kept: keep them in the project's folder too, for the next process (``parity.kept``).
         recorded: its answers from before, in place of a reference that runs.
         root: the project's folder, which the pair's paths are relative to.
 
@@ -72,6 +74,7 @@ class Session:
         timeout: float = DEFAULT_TIMEOUT,
         twins: bool = False,
         remember: bool = False,
+        kept: bool = False,
         recorded: Recorded | None = None,
         root: Path | None = None,
     ) -> None:
@@ -82,16 +85,20 @@ class Session:
             raise BadCall(f"{pair!r} is a {type(declared).__name__}, not a parity.Pair")
         self.pair = declared
         self._port_arguments: dict[str, Any] = {"spec": port, "timeout": timeout}
-        self.reference: Worker | Twins | Recorder | Recorded
+
+        def start() -> Worker | Twins:
+            worker = Worker("reference", pair, reference, timeout=timeout)
+            if not twins or (os.cpu_count() or 1) == 1:
+                return worker
+            return Twins(worker, Worker("reference", pair, reference, timeout=timeout))
+
+        self.reference: Worker | Twins | Recorder | Recorded | Kept
         if recorded is not None:
             self.reference = recorded
+        elif kept:
+            self.reference = Kept(start, pair, reference, self.root)
         else:
-            self.reference = Worker("reference", pair, reference, timeout=timeout)
-        if twins and isinstance(self.reference, Worker) and (os.cpu_count() or 1) > 1:
-            again = Worker("reference", pair, reference, timeout=timeout)
-            self.reference = Twins(self.reference, again)
-        if remember and isinstance(self.reference, Worker | Twins):
-            self.reference = Recorder(self.reference)
+            self.reference = Recorder(start()) if remember else start()
         self.port: Worker | InProcess | None = None
         try:
             if in_process:

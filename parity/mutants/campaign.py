@@ -23,12 +23,13 @@ from parity import specs
 from parity.declarations import Pair
 from parity.errors import BadCall, PortFailed
 from parity.explain.questions import ask_everything
+from parity.kept import Kept
 from parity.mutants.judge import LEAN, Judged, Mask, judge, names_of
 from parity.mutants.mutant import Conflict, Mutant, edited
 from parity.outcome import CheckResult
 from parity.plan import Plan, draw
 from parity.progress import Tell
-from parity.recorded import Recorded, Recorder
+from parity.recorded import Recorded
 from parity.runner import run_checks
 from parity.session import Session
 from parity.workers import DEFAULT_TIMEOUT, ENVIRONMENT
@@ -223,8 +224,8 @@ def record(
     pair: str, root: Path, timeout: float
 ) -> tuple[dict[str, Any], list[CheckResult], dict[str, str]]:
     """All that the reference is asked while ports are judged, by judging the port as it is."""
-    with Session(pair, twins=True, remember=True, timeout=timeout, root=root) as session:
-        assert isinstance(session.reference, Recorder)
+    with Session(pair, twins=True, kept=True, timeout=timeout, root=root) as session:
+        assert isinstance(session.reference, Kept)
         plan = draw(session, LEAN, 0)
         checks = run_checks(session, plan)
         ask_everything(session, plan)
