@@ -28,6 +28,9 @@ Settings = Mapping[str, Any] | None
 MOST_HUNG = 2
 """Kinds of question on which a port may hang before it is asked nothing any more."""
 
+MOST_TRACES = 64
+"""Answers of the reference that are kept as they were read; those longest unused go first."""
+
 ANYWHERE = ("python", "numpy", "system", "isa")
 """What is asked of every process's environment, and so of two sides twice."""
 
@@ -120,6 +123,7 @@ class Session:
         self._facts: dict[str, ModelFacts] = {}
         self._trained: dict[str, dict[str, np.ndarray]] = {}
         self._images: np.ndarray | None = None
+        self._traces: dict[int, tuple[bytes, Trace]] = {}
         self._moments: tuple[str, ...] | None = None
 
     def __enter__(self) -> Self:
@@ -298,7 +302,19 @@ class Session:
             port_answer = failure or self._receive_port(lambda b: Trace.from_bytes(b, "the port"))
         finally:
             answer = self.reference.receive()
-        return Trace.from_bytes(answer, "the reference").reduced(), port_answer
+        return self._read_reference(answer), port_answer
+
+    def _read_reference(self, answer: bytes) -> Trace:
+        """What an answer of the reference says; one that is kept and given again is read once."""
+        if isinstance(self.reference, Worker | Twins):
+            return Trace.from_bytes(answer, "the reference").reduced()
+        kept, trace = self._traces.pop(id(answer), (None, None))
+        if kept is not answer or trace is None:
+            trace = Trace.from_bytes(answer, "the reference").reduced()
+        self._traces[id(answer)] = (answer, trace)
+        if len(self._traces) > MOST_TRACES:
+            self._traces.pop(next(iter(self._traces)))
+        return trace
 
     def ask_reference(self, method: str, case: Case, **options: Any) -> Any:
         """A question to the reference alone."""

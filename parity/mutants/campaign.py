@@ -267,7 +267,6 @@ def _open(pair: str, root: Path, answers: dict[str, Any], timeout: float) -> Non
     recorded = Recorded(answers, "the recording made for this campaign")
     _session = Session(pair, recorded=recorded, timeout=timeout, root=root)
     _session.open()
-    _session.finds_places = False  # which lines mutants edit is known
     _plan = draw(_session, LEAN, 0)  # the same for every port, as a gate's is
     multiprocessing.util.Finalize(None, _session.close, exitpriority=10)
 

@@ -130,6 +130,7 @@ def judge(
     start = time.perf_counter()
     overlay = write(mutants, session.root, folder)
     session.port_answers = []
+    places, session.finds_places = session.finds_places, False  # which lines mutants edit is known
     try:
         with session.with_overlay(overlay):
             plan = plan or draw(session, LEAN, 0)
@@ -138,7 +139,7 @@ def judge(
             explanation = explain(session, checks, plan)
             all_answers = _digest(session.port_answers)
     finally:
-        session.port_answers = None
+        session.port_answers, session.finds_places = None, places
     alike = [mask for mask in masks if mask.answers in (None, answers)]
     hidden = [mask.visible for mask in alike if mask.all_answers in (None, all_answers)]
     # Several may answer as this port does, and nothing can tell which of them it is.
