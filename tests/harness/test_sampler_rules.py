@@ -126,9 +126,9 @@ def test_a_sampler_of_no_known_rule_is_given_up_soon() -> None:
     seen = behaviour(Rule(step="2 * step_size", noise="after"))
     odd = [states + 1e-3 * np.sin(40 * states) for states in seen.states]
     for points in (seen.points, None):
-        start = time.perf_counter()
+        start = time.process_time()
         assert find(dataclasses.replace(seen, states=odd, points=points), Rule()) == []
-        assert time.perf_counter() - start < 10
+        assert time.process_time() - start < 60
 
 
 def test_rules_are_found_without_the_points_of_evaluation() -> None:
