@@ -102,7 +102,7 @@ def _installed(path: str) -> bool:
 
 def strangers(root: Path) -> list[str]:
     """Source files that this process has imported and :func:`program_digest` knows nothing of."""
-    known = (str(root.resolve()) + os.sep, str(Path(__file__).resolve().parent) + os.sep)
+    known = {str(path) for path in files_of(root)}
     files = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
     return sorted(
         file
@@ -110,8 +110,7 @@ def strangers(root: Path) -> list[str]:
         if os.path.isabs(file)
         and not _installed(file)
         and not os.path.basename(file).startswith(GENERATED)
-        and not file.startswith(known)
-        and not os.path.realpath(file).startswith(known)
+        and os.path.realpath(file) not in known
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ import jsonschema
 import pytest
 
 from ebm.mutants import EQUIVALENT, INTERACTIONS, MUTANTS
+from parity.cli import main
 from parity.errors import BadCall
 from parity.explain.catalogue import CATALOGUE, NOTES, Recogniser
 from parity.explain.causes import Cause, Explanation, Unexplained
@@ -264,22 +266,23 @@ def test_what_counts_as_good() -> None:
     assert not good(judged("ab", visible=()))
 
 
-def test_the_command_judges_and_reports(tmp_path: Path) -> None:
+@pytest.fixture
+def recorded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pairs here have the project's reference: what it answers is recorded for that one."""
+    record = functools.cache(campaign.record)
+    monkeypatch.setattr(campaign, "record", lambda _, *options: record("ebm.pair:pair", *options))
+
+
+@pytest.mark.usefixtures("recorded_once")
+def test_the_command_judges_and_reports(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Three mutants of a pair of its own, and a survivor."""
-    (tmp_path / "few.py").write_text(
-        "import dataclasses\nfrom ebm.mutants import MUTANTS\nfrom ebm.pair import pair as whole\n"
-        "FEW = tuple(MUTANTS[:3])\n"
-        "BAD = (dataclasses.replace(MUTANTS[0], fault='dtype'),)\n"
-        "alone = dataclasses.replace(whole, equivalent=None)\n"
-        "pair = dataclasses.replace(alone, mutants='few:FEW')\n"
-        "bad = dataclasses.replace(alone, mutants='few:BAD')\n"
-    )
+    monkeypatch.chdir(ROOT)
     report, page = tmp_path / "report.json", tmp_path / "matrix.md"
-    environment = {"PYTHONPATH": str(tmp_path)}
     options = ["--json", str(report), "--matrix", str(page)]
-    ran = parity("mutants", "few:pair", *options, environment=environment)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "single faults: 3, of which 3 caught and 3 named" in ran.stdout
+    assert main(["mutants", "tests.harness.few_mutants:pair", *options]) == 0
+    assert "single faults: 3, of which 3 caught and 3 named" in capfd.readouterr().out
     written = json.loads(report.read_text())
     jsonschema.validate(written, SCHEMA)
     first = written["mutants"][0]
@@ -287,10 +290,10 @@ def test_the_command_judges_and_reports(tmp_path: Path) -> None:
     assert (first["caught"], first["named"]) == (True, True)
     places = "conv1, conv2, conv3, conv4"
     assert f"| padding 1 everywhere | `padding-same` at {places} | x |" in page.read_text()
-    ran = parity("mutants", "few:bad", "--depth", "1", environment=environment)
-    assert ran.returncode == 1
-    assert "padding 1 everywhere: not named: dtype at conv1, dtype at conv2" in ran.stdout
-    assert "wrongly named or left: padding-same at conv1, padding-same at conv2" in ran.stdout
+    assert main(["mutants", "tests.harness.few_mutants:bad", "--depth", "1", "--jobs", "1"]) == 1
+    said = capfd.readouterr().out
+    assert "padding 1 everywhere: not named: dtype at conv1, dtype at conv2" in said
+    assert "wrongly named or left: padding-same at conv1, padding-same at conv2" in said
 
 
 @pytest.mark.parametrize(
