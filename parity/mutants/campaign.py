@@ -26,6 +26,7 @@ from parity.explain.questions import ask_everything
 from parity.kept import Kept
 from parity.mutants.judge import LEAN, Judged, Mask, judge, names_of
 from parity.mutants.mutant import Conflict, Mutant, edited
+from parity.mutants.reached import Reached
 from parity.outcome import CheckResult
 from parity.plan import Plan, draw
 from parity.progress import Tell
@@ -259,18 +260,20 @@ def _judges(
 
 _session: Session
 _plan: Plan
+_known: Reached
 
 
 def _open(pair: str, root: Path, answers: dict[str, Any], timeout: float) -> None:
     """Open a judging process's session, which ends with it."""
-    global _session, _plan
+    global _session, _plan, _known
     recorded = Recorded(answers, "the recording made for this campaign")
     _session = Session(pair, recorded=recorded, timeout=timeout, root=root)
     _session.open()
     _plan = draw(_session, LEAN, 0)  # the same for every port, as a gate's is
+    _known = Reached(_session.pair.port, root)
     multiprocessing.util.Finalize(None, _session.close, exitpriority=10)
 
 
 def _judge(combination: Combination, masks: Sequence[Mask]) -> Judged:
     with tempfile.TemporaryDirectory(prefix="parity-mutant-") as folder:
-        return judge(_session, combination, Path(folder), masks, _plan)
+        return judge(_session, combination, Path(folder), masks, _plan, _known)

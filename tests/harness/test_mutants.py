@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import jsonschema
@@ -19,13 +20,27 @@ from parity.explain.catalogue import CATALOGUE, NOTES, Recogniser
 from parity.explain.causes import Cause, Explanation, Unexplained
 from parity.explain.explain import explain
 from parity.mutants import campaign
-from parity.mutants.judge import LEAN, Judged, Mask, compare, judge
+from parity.mutants import judge as judging
+from parity.mutants.judge import LEAN, Judged, Mask, compare
 from parity.mutants.mutant import Conflict, Interaction, Mutant, edited, interacting, write
-from parity.plan import draw
+from parity.mutants.reached import Reached
+from parity.plan import Plan, draw
 from parity.runner import run_checks
 from parity.session import Session
 from tests.harness.ports import ROOT, mutant
 from tests.harness.test_cli import SCHEMA, parity
+
+
+@functools.cache
+def once(session: Session) -> tuple[Plan, Reached]:
+    return draw(session, LEAN, 0), Reached(session.pair.port, ROOT)
+
+
+def judge(
+    session: Session, mutants: Sequence[Mutant], folder: Path, masks: Sequence[Mask] = ()
+) -> Judged:
+    """As a campaign does: one plan for all ports, and none is asked what another has answered."""
+    return judging.judge(session, mutants, folder, masks, *once(session))
 
 
 @pytest.mark.parametrize("chosen", MUTANTS, ids=lambda mutant: mutant.name)
@@ -71,6 +86,27 @@ def test_faults_that_come_together_are_told_apart(
     together = [mutant(name) for name in names]
     judged = judge(parity_session, together, tmp_path)
     assert judged.good, judged
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("padding k // 2", "torch's Adam"), ("mode left in eval", "energy for score")],
+    ids=" and ".join,
+)
+def test_what_is_known_of_a_port_is_what_it_answers(
+    names: tuple[str, ...], parity_session: Session, tmp_path: Path
+) -> None:
+    """Network, sampler and training in other files: of a pair, much is known from each alone."""
+    together = [mutant(name) for name in names]
+    plan, _ = once(parity_session)
+    known = Reached(parity_session.pair.port, ROOT)
+    for number, one in enumerate(together):
+        judging.judge(parity_session, [one], tmp_path / str(number), (), plan, known)
+    given = known.given
+    told = judging.judge(parity_session, together, tmp_path / "known", (), plan, known)
+    assert known.given > given, "nothing was known"
+    asked = judging.judge(parity_session, together, tmp_path / "asked", (), plan)
+    assert dataclasses.replace(told, seconds=0.0) == dataclasses.replace(asked, seconds=0.0)
 
 
 def test_the_port_itself_is_green_and_nothing_is_named_in_it(parity_session: Session) -> None:
