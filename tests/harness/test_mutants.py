@@ -27,8 +27,9 @@ from parity.mutants.reached import Reached
 from parity.plan import Plan, draw
 from parity.runner import run_checks
 from parity.session import Session
+from tests.harness.conftest import Inside
 from tests.harness.ports import ROOT, mutant
-from tests.harness.test_cli import SCHEMA, parity
+from tests.harness.test_cli import SCHEMA
 
 
 @functools.cache
@@ -342,7 +343,7 @@ def test_the_command_judges_and_reports(
         (["--matrix", "no/such/folder/x.md"], "the folder no/such/folder does not exist"),
     ],
 )
-def test_a_wrong_call_of_mutants(arguments: list[str], message: str) -> None:
-    ran = parity("mutants", *arguments)
+def test_a_wrong_call_of_mutants(arguments: list[str], message: str, parity_inside: Inside) -> None:
+    ran = parity_inside("mutants", *arguments)
     assert ran.returncode == 2
     assert message in ran.stderr
