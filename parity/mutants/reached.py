@@ -47,6 +47,10 @@ EVERYTHING = None
 MOST_BYTES = 384 << 20
 """Of answers that are kept; those longest unused go first."""
 
+LARGEST = 4 << 20
+"""Bytes of an answer that is kept. Larger are those to training, which reaches almost every file:
+they would take the room of all others and hardly ever be asked for again."""
+
 
 class Reached:
     """Answers of ports, under what was asked and the files that the question reaches.
@@ -86,7 +90,7 @@ class Reached:
         return self._answers[key]
 
     def keep(self, key: str | None, answer: Any) -> None:
-        if key is None or answer is None:
+        if key is None or answer is None or _size(answer) > LARGEST:
             return
         self._answers[key] = answer
         self._bytes += _size(answer)
