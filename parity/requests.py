@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from parity import archive, specs
+from parity import archive, kept, specs
 from parity.cases import Case
 from parity.declarations import Pair, Side
 from parity.errors import BadCall, MissingPackage
@@ -86,6 +86,10 @@ class Requests:
             raise BadCall("this side was opened without marks")
         files = files_of(self.pair, self.runner.side, self._declared, self._marking)
         return [dataclasses.astuple(lines) for lines in self._marking.never_ran(files)]
+
+    def strangers(self, root: str) -> list[str]:
+        """Source files that this process has imported from elsewhere than ``root``."""
+        return kept.strangers(Path(root))
 
     def weights(self, settings: dict[str, Any] | None) -> dict[str, Any]:
         return self.runner.weights(settings)

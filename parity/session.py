@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from parity import archive, specs
 from parity.cases import Case, check_images
 from parity.declarations import CLAIMS, ENTRIES, Pair
 from parity.errors import BadCall, ParityError, PortFailed, ReferenceFailed
+from parity.kept import Kept
 from parity.lines import Lines
 from parity.recorded import Recorded, Recorder
 from parity.refusals import REFUSING
@@ -37,12 +38,28 @@ QUESTIONS = {
 }
 """What a side is asked, in words."""
 
+MOST_TRACES = 64
+"""Answers of the reference that are kept as they were read; those longest unused go first."""
+
 ANYWHERE = ("python", "numpy", "system", "isa")
 """What is asked of every process's environment, and so of two sides twice."""
 
 
 EMPTY_BATCH = ("model", "generate_samples")
 """The functions that a claim of the empty batch is about."""
+
+
+class PortKnown(Protocol):
+    """Answers that a port can be known to give, under keys."""
+
+    def key(self, method: str, arguments: Mapping[str, Any]) -> str | None:
+        """What the answer to a question is kept under; None for one that is to be asked."""
+
+    def get(self, key: str | None) -> Any:
+        """The answer, or None."""
+
+    def keep(self, key: str | None, answer: Any) -> None:
+        """What was answered."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +86,7 @@ class Session:
         timeout: seconds a side may take for one answer.
         twins: run the reference in two processes, where there is a core for each.
         remember: keep the reference's answers, for many ports against one reference.
+        kept: keep them in the project's folder too, for the next process (``parity.kept``).
         recorded: its answers from before, in place of a reference that runs.
         root: the project's folder, which the pair's paths are relative to.
         mark: find out which lines of the port never run, where it has a process of its own.
@@ -87,6 +105,7 @@ class Session:
         timeout: float = DEFAULT_TIMEOUT,
         twins: bool = False,
         remember: bool = False,
+        kept: bool = False,
         recorded: Recorded | None = None,
         root: Path | None = None,
         mark: bool = False,
@@ -98,16 +117,20 @@ class Session:
             raise BadCall(f"{pair!r} is a {type(declared).__name__}, not a parity.Pair")
         self.pair = declared
         self._port_arguments: dict[str, Any] = {"spec": port, "timeout": timeout}
-        self.reference: Worker | Twins | Recorder | Recorded
+
+        def start() -> Worker | Twins:
+            worker = Worker("reference", pair, reference, timeout=timeout)
+            if not twins or (os.cpu_count() or 1) == 1:
+                return worker
+            return Twins(worker, Worker("reference", pair, reference, timeout=timeout))
+
+        self.reference: Worker | Twins | Recorder | Recorded | Kept
         if recorded is not None:
             self.reference = recorded
+        elif kept:
+            self.reference = Kept(start, pair, reference, self.root)
         else:
-            self.reference = Worker("reference", pair, reference, timeout=timeout)
-        if twins and isinstance(self.reference, Worker) and (os.cpu_count() or 1) > 1:
-            again = Worker("reference", pair, reference, timeout=timeout)
-            self.reference = Twins(self.reference, again)
-        if remember and isinstance(self.reference, Worker | Twins):
-            self.reference = Recorder(self.reference)
+            self.reference = Recorder(start()) if remember else start()
         self.port: Worker | InProcess | None = None
         self._marked: Worker | None = None
         try:
@@ -127,11 +150,16 @@ class Session:
         """Whether an explanation says which lines of the port it is about."""
         self.port_answers: list[str] | None = None
         """Digests of the port's answers, in order, if someone puts a list here."""
+        self.port_known: PortKnown | None = None
+        """Answers that a port is known to give, if someone puts them here: it is not asked then."""
         self._method = ""
+        self._key: str | None = None
+        self._known: Any = None
         self._hung: dict[str, PortFailed] = {}
         self._facts: dict[str, ModelFacts] = {}
         self._trained: dict[str, dict[str, np.ndarray]] = {}
         self._images: np.ndarray | None = None
+        self._traces: dict[int, tuple[bytes, Trace]] = {}
         self._moments: tuple[str, ...] | None = None
 
     def __enter__(self) -> Self:
@@ -366,9 +394,25 @@ class Session:
             port_answer = failure or self._receive_port(lambda b: Trace.from_bytes(b, "the port"))
         finally:
             answer = self.reference.receive()
-        trace = Trace.from_bytes(answer, "the reference")
-        refuse_different(trace.notes, QUESTIONS.get(method, method))
-        return trace.reduced(), port_answer
+        return self._read_reference(answer, method), port_answer
+
+    def _read_reference(self, answer: bytes, method: str) -> Trace:
+        """What an answer of the reference says; one that is kept and given again is read once."""
+
+        def read() -> Trace:
+            trace = Trace.from_bytes(answer, "the reference")
+            refuse_different(trace.notes, QUESTIONS.get(method, method))
+            return trace.reduced()
+
+        if isinstance(self.reference, Worker | Twins):
+            return read()
+        kept, trace = self._traces.pop(id(answer), (None, None))
+        if kept is not answer or trace is None:
+            trace = read()
+        self._traces[id(answer)] = (answer, trace)
+        if len(self._traces) > MOST_TRACES:
+            self._traces.pop(next(iter(self._traces)))
+        return trace
 
     def ask_reference(self, method: str, case: Case, **options: Any) -> Any:
         """A question to the reference alone."""
@@ -390,6 +434,12 @@ class Session:
             options["case"] = case
         if (given_up := self._given_up(method)) is not None:
             return given_up
+        self._key = self._known = None
+        if self.port_known is not None:
+            self._key = self.port_known.key(method, options)
+            self._known = self.port_known.get(self._key)
+            if self._known is not None:
+                return None
         try:
             self.port.send(method, **options)
         except PortFailed:
@@ -403,7 +453,9 @@ class Session:
     def _receive_port(self, read: Callable[[Any], Any], noted: bool = True) -> Any:
         assert self.port is not None
         try:
-            answer = self.port.receive()
+            answer = self.port.receive() if self._known is None else self._known
+            if self.port_known is not None and self._known is None:
+                self.port_known.keep(self._key, answer)
         except PortFailed as error:
             if error.hung:
                 self._hung[self._method] = error

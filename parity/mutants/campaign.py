@@ -23,12 +23,14 @@ from parity import specs
 from parity.declarations import Pair
 from parity.errors import BadCall, PortFailed
 from parity.explain.questions import ask_everything
+from parity.kept import Kept
 from parity.mutants.judge import LEAN, Judged, Mask, judge, names_of
 from parity.mutants.mutant import Conflict, Mutant, edited
+from parity.mutants.reached import Reached
 from parity.outcome import CheckResult
 from parity.plan import Plan, draw
 from parity.progress import Tell
-from parity.recorded import Recorded, Recorder
+from parity.recorded import Recorded
 from parity.runner import run_checks
 from parity.session import Session
 from parity.workers import DEFAULT_TIMEOUT, ENVIRONMENT
@@ -234,8 +236,8 @@ def record(
     pair: str, root: Path, timeout: float
 ) -> tuple[dict[str, Any], list[CheckResult], dict[str, str]]:
     """All that the reference is asked while ports are judged, by judging the port as it is."""
-    with Session(pair, twins=True, remember=True, timeout=timeout, root=root) as session:
-        assert isinstance(session.reference, Recorder)
+    with Session(pair, twins=True, kept=True, timeout=timeout, root=root) as session:
+        assert isinstance(session.reference, Kept)
         plan = draw(session, LEAN, 0)
         checks = run_checks(session, plan)
         ask_everything(session, plan)
@@ -269,19 +271,20 @@ def _judges(
 
 _session: Session
 _plan: Plan
+_known: Reached
 
 
 def _open(pair: str, root: Path, answers: dict[str, Any], timeout: float) -> None:
     """Open a judging process's session, which ends with it."""
-    global _session, _plan
+    global _session, _plan, _known
     recorded = Recorded(answers, "the recording made for this campaign")
     _session = Session(pair, recorded=recorded, timeout=timeout, root=root)
     _session.open()
-    _session.finds_places = False  # which lines mutants edit is known
     _plan = draw(_session, LEAN, 0)  # the same for every port, as a gate's is
+    _known = Reached(_session.pair.port, root)
     multiprocessing.util.Finalize(None, _session.close, exitpriority=10)
 
 
 def _judge(combination: Combination, masks: Sequence[Mask]) -> Judged:
     with tempfile.TemporaryDirectory(prefix="parity-mutant-") as folder:
-        return judge(_session, combination, Path(folder), masks, _plan)
+        return judge(_session, combination, Path(folder), masks, _plan, _known)
