@@ -233,9 +233,10 @@ def draw(session: Session, profile: Profile, seed: int) -> Plan:
 
 
 def _with_a_long_one(session: Session, recipes: Sequence[Recipe], steps: int) -> tuple[Recipe, ...]:
-    """The recipes of training, the cheapest with a fresh optimizer made long if none is."""
+    """The recipes of training, the cheapest made long if none is: one with a fresh optimizer, or
+    with what then is one."""
     fresh = [n for n, recipe in enumerate(recipes) if not _training(recipe).iterations]
-    if not fresh or any(_training(recipes[n]).steps >= steps for n in fresh):
+    if not recipes or any(_training(recipes[n]).steps >= steps for n in fresh):
         return tuple(recipes)
 
     def work(number: int) -> tuple[bool, int]:
@@ -244,8 +245,8 @@ def _with_a_long_one(session: Session, recipes: Sequence[Recipe], steps: int) ->
         alone = recipe.batch == 1  # what a batch does does not show in it
         return alone, recipe.batch * sum(math.prod(shape) for shape in shapes)
 
-    number = min(fresh, key=work)
-    training = dataclasses.replace(_training(recipes[number]), steps=steps)
+    number = min(fresh or range(len(recipes)), key=work)
+    training = dataclasses.replace(_training(recipes[number]), steps=steps, iterations=0)
     longer = dataclasses.replace(recipes[number], training=training)
     return (*recipes[:number], longer, *recipes[number + 1 :])
 

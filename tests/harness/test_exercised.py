@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,9 @@ from parity import goldens
 from parity.cases import Case
 from parity.exercised import Value, choose, found_in
 from parity.messages import case_in_words
-from parity.plan import Plan, beside_golden
+from parity.plan import Plan, _with_a_long_one, beside_golden
 from parity.profiles import profile_named
-from parity.recipes import make_case
+from parity.recipes import Recipe, TrainingRecipe, WeightsRecipe, make_case
 from parity.recorded import Recorded
 from parity.runner import run_checks
 from parity.session import Session
@@ -224,3 +225,16 @@ def test_a_view_is_not_contiguous_and_has_the_same_values(golden: tuple[Session,
     )
     assert "a view" in case_in_words(case)
     assert "a view" not in case_in_words(plain)
+
+
+@pytest.mark.parametrize("taken", [(0, 10), (10, 1000)])
+def test_any_pair_that_trains_has_a_long_run_of_a_fresh_optimizer(taken: tuple[int, int]) -> None:
+    recipes = [
+        Recipe(WeightsRecipe(), batch=batch, training=TrainingRecipe(iterations=iterations))
+        for batch, iterations in zip((3, 2), taken, strict=True)
+    ]
+    session: Any = SimpleNamespace(facts=lambda settings: SimpleNamespace(shapes=((3, 4),)))
+    found = [r.training for r in _with_a_long_one(session, recipes, 5) if r.training is not None]
+    assert len(found) == 2
+    assert [t.iterations for t in found if t.steps == 5] == [0]
+    assert _with_a_long_one(session, (), 5) == ()
