@@ -95,6 +95,15 @@ def test_every_modules_mode_is_restored_even_when_the_model_raises() -> None:
     assert [module.training for module in model.modules()] == modes
 
 
+def test_every_module_is_in_evaluation_mode_while_it_is_sampled() -> None:
+    model, seen = energy_model(SMALL).train(), []
+    for module in model.modules():
+        module.register_forward_pre_hook(lambda module, _: seen.append(module.training))
+    generate_samples(model, images(), 2, 10.0, 0.0)
+    assert len(seen) == 2 * len(list(model.modules()))
+    assert not any(seen)
+
+
 @pytest.mark.parametrize(
     ("bad", "error"),
     [(np.zeros((2, 28, 28)), TypeError), (np.zeros((28, 28), np.uint8), ValueError)],
