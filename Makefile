@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install parity gate report test lint format record mutants edits bench train story doctor calibrate soak clean
+.PHONY: help install parity gate report test lint format record mutants edits attack bench train story doctor calibrate soak clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -61,6 +61,9 @@ mutants: $(INSTALLED) ## Put every known fault, and every pair of them, into the
 
 edits: $(INSTALLED) ## Edit the port at random, 300 times, and see that the golden sees it; about five minutes; writes docs/edits.md
 	@$(BIN)/python -m tests.edits
+
+attack: $(INSTALLED) ## Do to it what once got a wrong answer, as a person would; writes docs/robustness.md
+	@$(BIN)/python -m tests.attack
 
 bench: $(INSTALLED) ## Is what the documents say of times so? On a machine that does nothing else; writes build/bench.json
 	@$(BIN)/python -m benchmarks

@@ -36,7 +36,6 @@ ENTRIES_OF: Mapping[str, tuple[str, ...]] = {
     "probing_state": SAMPLER,
     "training": ENTRIES,
     "probing_training": tuple(name for name in ENTRIES if name not in ("model", "preprocess")),
-    "preprocess": ("preprocess",),
 }
 """Which entries a question calls; one that is not listed is always asked."""
 

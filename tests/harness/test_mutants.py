@@ -317,7 +317,7 @@ def test_the_command_judges_and_reports(
     """Three mutants of a pair of its own, and a survivor."""
     monkeypatch.chdir(ROOT)
     report, page = tmp_path / "report.json", tmp_path / "matrix.md"
-    options = ["--json", str(report), "--matrix", str(page)]
+    options = ["--jobs", "1", "--json", str(report), "--matrix", str(page)]
     assert main(["mutants", "tests.harness.few_mutants:pair", *options]) == 0
     assert "single faults: 3, of which 3 caught and 3 named" in capfd.readouterr().out
     written = json.loads(report.read_text())
