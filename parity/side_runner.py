@@ -487,7 +487,11 @@ class SideRunner(abc.ABC):
                 stack.enter_context(self.shared(model, given, "float64", {}))
                 make = self._training_call if training else self._sampler_call
                 call = functools.partial(make, model, given, entry)
-            return [refusals.asked(functools.partial(call, *asked)) for asked in calls]
+            answers = []
+            for asked in calls:
+                with self.entered("the network" if entry == "model" else entry):
+                    answers.append(refusals.asked(functools.partial(call, *asked)))
+            return answers
 
     def _probe_of(self, case: Case, training: bool) -> Any:
         if not training:

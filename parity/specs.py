@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.machinery
 import importlib.util
 import sys
 import traceback
@@ -112,11 +113,20 @@ def _file_of(name: str) -> str:
     return name
 
 
+class _Fresh(importlib.machinery.SourceFileLoader):
+    """Reads a file as it is now. Bytecode in ``__pycache__`` is told by second and size alone: an
+    edit of the same length, made within the second, would be another program's answer."""
+
+    def path_stats(self, path: Any) -> Any:
+        raise OSError("its bytecode is not looked for")
+
+
 def _from_file(spec: str, path: Path) -> ModuleType:
     if not path.is_file():
         raise DoesNotImport(f"{path} does not exist (from SPEC {spec!r})")
     name = f"parity_spec_{path.stem}"
-    module_spec = importlib.util.spec_from_file_location(name, path)
+    loader = _Fresh(name, str(path))
+    module_spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert module_spec is not None
     assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)

@@ -105,7 +105,8 @@ class TorchRunner(SideRunner):
 
         def order() -> list[str]:
             dtype = next((t.dtype for t in state(model).values()), torch.get_default_dtype())
-            return in_order_of_use(model, state(model), self.tensor(case.images).to(dtype))
+            with self.entered("the network"):
+                return in_order_of_use(model, state(model), self.tensor(case.images).to(dtype))
 
         return order
 

@@ -135,7 +135,7 @@ def edit_of(file: str, old: str, new: str) -> Edit:
             "checkpoint.py",
             "(2, 3, 1, 0)",
             "(3, 2, 1, 0)",
-            "test_names_and_shapes_are_the_references",
+            "test_every_element_is_where_the_reference_has_it",
         ),
     ],
 )

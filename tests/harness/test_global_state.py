@@ -148,4 +148,6 @@ def test_a_port_that_leaves_nothing_behind_has_no_finding(
     text = leaving("model").replace("torch.use_deterministic_algorithms(True)", "pass")
     with port(parity_session, tmp_path, text) as session:
         assert noise(session).verdict.green
-        assert check_left_behind(session) == []
+        (outcome,) = check_left_behind(session)
+    assert outcome.verdict.green
+    assert outcome.findings == ()

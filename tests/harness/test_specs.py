@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +18,15 @@ def test_by_module_and_by_file(tmp_path: Path) -> None:
     assert resolve("math:pi", "side") == pytest.approx(3.14159, abs=1e-5)
     assert resolve(str(path), "side") == 3
     assert resolve(f"{path}:other.inner", "side") == 4
+
+
+def test_a_file_is_read_as_it_is_now(tmp_path: Path) -> None:
+    """Seen: of two ports of one length, written within a second, the first answered for both."""
+    path = tmp_path / "edited_port.py"
+    for number in range(8):
+        path.write_text(f"side = {number}\n")
+        os.utime(path, (1e9, 1e9))
+        assert resolve(str(path), "side") == number
 
 
 def test_a_file_may_import_its_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
