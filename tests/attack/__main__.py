@@ -1,8 +1,8 @@
 """What was done to the program, what it promises, and what is seen: writes docs/robustness.md.
 
-``make attack`` does each of these things to a copy of the project, runs the command that a person would
-run, and compares the exit status with the promise. Nothing here is a port that explains or a test of
-a part: those are in ``tests/harness``, and each line of the page names its own.
+``make attack`` does each of these things to a copy of the project, runs the command that a person
+would run, and compares the exit status with the promise. The tests of the parts are in
+``tests/harness``; each line of the page names its own.
 """
 
 from __future__ import annotations
@@ -342,10 +342,10 @@ def page(rows: Sequence[tuple[Attack, int, bool]]) -> str:
     lines = [
         "# What was done to it, what it promises, what was seen",
         "",
-        "Each of these was once a wrong answer: green though wrong, red though right, or an exit status that",
-        "said something else. Written by `make attack`, which does each to a copy of the project and fails if",
-        "one is not as promised; what made it possible, and where else that was looked for, is in",
-        "[decisions](decisions).",
+        "Each of these was once a wrong answer: green though wrong, red though right, or an exit",
+        "status that said something else. Written by `make attack`, which does each to a copy of",
+        "the project and fails if one is not as promised; what made it possible, and where else",
+        "that was looked for, is in [decisions](decisions).",
         "",
         "| what was done | what is promised | exit status | seen | held by |",
         "|---|---|--:|---|---|",
