@@ -9,6 +9,7 @@ import importlib.util
 import platform
 import sys
 from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -136,17 +137,28 @@ class Requests:
         return self.runner.state(Case.from_bytes(case))
 
 
-def open_side(pair: str, role: str, spec: str | None) -> Requests:
+def open_side(
+    pair: str | None,
+    role: str,
+    spec: str | None,
+    inputs: Sequence[Mapping[str, Any]] | None = None,
+) -> Any:
     """Resolve a side in this process and import its framework.
 
     Args:
-        pair: SPEC of the pair.
+        pair: SPEC of the pair; None where ``spec`` is a program that no pair declares.
+        inputs: what was said of that program's inputs.
         role: "reference" or "port".
         spec: SPEC of a declaration that replaces the pair's own, or None.
 
     Raises:
         MissingPackage: the framework is not installed; says what to install.
     """
+    if pair is None:
+        from parity.programs.requests import open_program
+
+        assert spec is not None
+        return open_program(role, spec, inputs or ())
     declared_pair = specs.resolve(pair, "pair")
     if not isinstance(declared_pair, Pair):
         raise BadCall(f"{pair!r} is a {type(declared_pair).__name__}, not a parity.Pair")

@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,9 @@ class Worker:
 
     Args:
         role: "reference" or "port"; decides whose fault a failure is.
-        pair: SPEC of the pair.
-        spec: SPEC of a declaration that replaces the pair's own.
+        pair: SPEC of the pair; None for a program that no pair declares.
+        spec: SPEC of a declaration that replaces the pair's own, or of the program.
+        inputs: what was said of such a program's inputs.
         timeout: seconds after which an unanswered request counts as hung.
         python: interpreter of another environment; this one by default.
     """
@@ -54,11 +55,12 @@ class Worker:
     def __init__(
         self,
         role: str,
-        pair: str,
+        pair: str | None,
         spec: str | None = None,
         *,
         timeout: float = DEFAULT_TIMEOUT,
         python: str | None = None,
+        inputs: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         self.role, self.pair, self.spec = role, pair, spec
         self.timeout = timeout
@@ -66,7 +68,8 @@ class Worker:
         self._pending: str | None = None
         self._dead: ParityError | None = None
         self._start()
-        self.send("open", pair=pair, role=role, spec=spec)
+        program = {} if inputs is None else {"inputs": list(inputs)}
+        self.send("open", pair=pair, role=role, spec=spec, **program)
 
     def _start(self) -> None:
         handle, self._last_words = tempfile.mkstemp(prefix="parity-worker-", suffix=".log")

@@ -1,0 +1,345 @@
+"""A reference and a port that are nothing but programs, opened: how they correspond, and whether
+they are the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from parity.comparison import Answer, Comparison, Verdict, compare
+from parity.correspond.match import Correspondence, Matching
+from parity.correspond.pieces import pieces, slots
+from parity.errors import PortFailed
+from parity.outcome import CheckResult, Outcome, pool
+from parity.programs.align_inputs import Given, given_to
+from parity.programs.draw import drawn
+from parity.programs.inputs import InputSpec
+from parity.programs.requests import packed, unpacked
+from parity.randomness import generator
+from parity.traces import Trace
+from parity.values.table import Called, Table, meet
+from parity.workers import DEFAULT_TIMEOUT, Worker
+
+CHECKS = ("outputs", "input_gradients", "parameter_gradients", "batch_independence")
+
+BATCH = 3
+"""Rows of a case: reductions are invisible in one, and two hide what three show."""
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class ProgramCase:
+    """Weights and inputs that both sides are given.
+
+    Attributes:
+        name: for people, "drawn weights 1".
+        weights: of the reference, float32, by name.
+        inputs: canonical, by the reference's names.
+        key: names the cotangents and the moved copies.
+    """
+
+    name: str
+    weights: Arrays
+    inputs: Arrays
+    key: int
+
+
+class ProgramPair:
+    """Both programs in processes of their own; use as a context manager.
+
+    Args:
+        reference, port: SPECs of a model or of what builds one.
+        inputs: what was said of the inputs, in the order of the reference's arguments.
+        timeout: seconds a side may take for one answer.
+    """
+
+    def __init__(
+        self,
+        reference: str,
+        port: str,
+        inputs: Sequence[InputSpec] = (),
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        said = [spec.to_plain() for spec in inputs]
+        self.reference = Worker("reference", None, reference, timeout=timeout, inputs=said)
+        try:
+            self.port = Worker("port", None, port, timeout=timeout, inputs=said)
+        except BaseException:
+            self.reference.close()
+            raise
+        self.weights: list[dict[str, Any]] = []
+        self.parameters: list[dict[str, Any]] = []
+        self.inputs: list[InputSpec] = []
+        self.given = Given((), frozenset())
+        self.outputs: dict[str, tuple[str, bool]] = {}
+        self.correspondence = Correspondence(())
+        self.reference_table = Table((), (), ())
+        self.port_table = Table((), (), ())
+        self._case: ProgramCase | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End both processes."""
+        self.reference.close()
+        self.port.close()
+
+    def _open(self) -> None:
+        about, port_about = self.reference.receive(), self.port.receive()
+        self.weights, self.parameters = list(about["weights"]), list(port_about["parameters"])
+        self.inputs = [InputSpec.from_plain(dict(plain)) for plain in about["inputs"]]
+        self._case = self.drawn_case(0)
+        self.given = given_to(
+            self.inputs,
+            port_about["arguments"],
+            lambda inputs: self.port.ask("accepts", case=packed(inputs=inputs)),
+            self._case.inputs,
+        )
+
+    # Cases.
+
+    def drawn_case(self, number: int) -> ProgramCase:
+        """Weights and inputs drawn from ``number``; statistics of normalisations from a batch."""
+        rng = generator(number, "program")
+        inputs = {spec.name: spec.drawn(BATCH, rng) for spec in self.inputs}
+        weights = drawn(self.weights, rng)
+        if any("variance" in (w.get("role") or "") for w in self.weights):
+            many = {spec.name: spec.drawn(16, rng) for spec in self.inputs}
+            answer = self.reference.ask("settled", case=packed(weights=weights, inputs=many))
+            weights = unpacked(answer)["weights"]
+        return ProgramCase(f"drawn weights {number}", weights, inputs, number)
+
+    def initial_case(self) -> ProgramCase:
+        """The model's own initial weights."""
+        weights = unpacked(self.reference.ask("initial")).get("weights", {})
+        rng = generator(0, "program/initial")
+        inputs = {spec.name: spec.drawn(BATCH, rng) for spec in self.inputs}
+        return ProgramCase("the model's own initial weights", weights, inputs, 1000)
+
+    def cases(self, n: int) -> Iterator[ProgramCase]:
+        """``n`` of drawn weights, and one of the model's own."""
+        for number in range(n):
+            yield self._case if number == 0 and self._case is not None else self.drawn_case(number)
+        yield self.initial_case()
+
+    # How they correspond.
+
+    def align(self) -> Correspondence:
+        """Find which parameter holds which weight, on the first case."""
+        case = self._case
+        assert case is not None
+        whole = self.reference.ask("table", case=packed(weights=case.weights, inputs=case.inputs))
+        self.reference_table = Table.from_plain(whole)
+        operations: dict[str, list[str]] = {}
+        for use in self.reference_table.uses:
+            operations.setdefault(use.weight, []).append(use.operation)
+        inputs = self.given.given(case.inputs)
+
+        def run(values: Arrays) -> Table:
+            self.port_table = Table.from_plain(
+                self.port.ask("table", case=packed(values=values, inputs=inputs))
+            )
+            return self.port_table
+
+        matching = Matching(
+            self.reference_table,
+            pieces(self.weights, operations),
+            slots(self.parameters),
+            case.weights,
+            self._shapes,
+            run,
+        )
+        self.correspondence = matching.find()
+        self.port_table = run(self.values(case))
+        self.outputs = self._align_outputs(case)
+        return self.correspondence
+
+    @property
+    def _shapes(self) -> dict[str, list[int]]:
+        return {p["name"]: list(p["shape"]) for p in self.parameters}
+
+    def values(self, case: ProgramCase) -> Arrays:
+        """The port's parameters for the case's weights."""
+        return self.correspondence.values(case.weights, self._shapes)
+
+    def _align_outputs(self, case: ProgramCase) -> dict[str, tuple[str, bool]]:
+        """The reference's output -> the port's, and whether its channels come first.
+
+        Raises:
+            BadCall: their number or their shapes agree in no order of axes.
+        """
+        truth = self._reference(case)
+        shapes = {
+            name.removeprefix("outputs/"): array.shape
+            for name, array in truth.arrays["float64"].items()
+            if name.startswith("outputs/")
+        }
+        found: Mapping[str, Sequence[int]] = self.port.ask(
+            "outputs", case=packed(values=self.values(case), inputs=self.given.given(case.inputs))
+        )
+        if len(found) != len(shapes):
+            raise PortFailed(
+                f"the reference has {len(shapes)} outputs ({_shown(shapes)}), the port "
+                f"{len(found)} ({_shown(found)})"
+            )
+        by_name = set(found) == set(shapes)
+        pairs = [(n, n) for n in shapes] if by_name else list(zip(shapes, found, strict=True))
+        return {name: (own, self._channels_first(shapes[name], found[own])) for name, own in pairs}
+
+    def _channels_first(self, reference: Sequence[int], port: Sequence[int]) -> bool:
+        """Whether an output has its channels first: by its shape, and where that fits both ways
+        by how the port takes its inputs."""
+        reference, port = tuple(reference), tuple(port)
+        if len(reference) < 3 or len(port) != len(reference):
+            return False
+        moved = (reference[0], reference[-1], *reference[1:-1])
+        if port == moved != reference:
+            return True
+        return port == reference == moved and len(port) >= 4 and bool(self.given.channels_first)
+
+    # Whether they are the same.
+
+    def _reference(self, case: ProgramCase) -> Trace:
+        data = packed(weights=case.weights, inputs=case.inputs)
+        answer = self.reference.ask("forward", case=data, key=case.key)
+        return Trace.from_bytes(answer, "the reference").reduced()
+
+    def _port(self, case: ProgramCase) -> Trace:
+        data = packed(values=self.values(case), inputs=self.given.given(case.inputs))
+        outputs = {name: list(own) for name, own in self.outputs.items()}
+        answer = self.port.ask("forward", case=data, key=case.key, outputs=outputs)
+        trace = Trace.from_bytes(answer, "the port")
+        return dataclasses.replace(
+            trace, arrays={p: self._canonical(named) for p, named in trace.arrays.items()}
+        )
+
+    def _canonical(self, named: Mapping[str, np.ndarray]) -> Arrays:
+        shapes = {w["name"]: tuple(w["shape"]) for w in self.weights}
+        kind = "parameter_gradients/"
+        own = {n.removeprefix(kind): a for n, a in named.items() if n.startswith(kind)}
+        found = {n: a for n, a in named.items() if not n.startswith(kind)}
+        for name, array in named.items():
+            if name.startswith("input_gradients/"):
+                given = name.removeprefix("input_gradients/")
+                found[name] = self.given.back(given, array)
+        gradients = self.correspondence.gradients(own, shapes)
+        return found | {f"{kind}{n}": a for n, a in gradients.items()}
+
+    def check(
+        self, n: int, tell: Callable[[str, int, int], None] = lambda *_: None
+    ) -> list[CheckResult]:
+        """Compare both on ``n`` cases of drawn weights and one of the model's own."""
+        outcomes: dict[str, list[Outcome]] = {name: [] for name in CHECKS}
+        for done, case in enumerate(self.cases(n), start=1):
+            for outcome in self._compared(case):
+                outcomes[outcome.check].append(outcome)
+            tell("outputs and gradients", done, n + 1)
+        return [pool(name, found, 0.0) for name, found in outcomes.items()]
+
+    def _compared(self, case: ProgramCase) -> list[Outcome]:
+        reference = self._reference(case)
+        try:
+            port = self._port(case)
+        except PortFailed as error:
+            notes = getattr(error, "__notes__", None) or [None]
+            return [Outcome(c, (), failure=str(error), traceback=notes[0]) for c in CHECKS]
+        found: dict[str, list[Comparison]] = {name: [] for name in CHECKS}
+        for name in reference.arrays["float64"]:
+            check = name.partition("/")[0]
+            if check == "parameter_gradients" and self._left_out(name):
+                continue
+            found[check].append(_one(self._worded(name), name, reference, port))
+        found["batch_independence"] = self._alone(case)
+        return [Outcome(check, tuple(comparisons)) for check, comparisons in found.items()]
+
+    def _left_out(self, name: str) -> bool:
+        """Whether the gradient is of a weight that no parameter of the port holds whole."""
+        weight = name.rpartition("/")[2]
+        return not any(p.piece.weight == weight for p in self.correspondence.placed)
+
+    def _alone(self, case: ProgramCase) -> list[Comparison]:
+        """The first row alone, and all in another order."""
+        comparisons = []
+        for words, rows in (("first row alone", [0]), ("reversed", list(range(BATCH))[::-1])):
+            part = dataclasses.replace(
+                case, inputs={n: np.ascontiguousarray(a[rows]) for n, a in case.inputs.items()}
+            )
+            reference, port = self._reference(part), self._port(part)
+            comparisons += [
+                _one(f"{name} ({words})", name, reference, port)
+                for name in reference.arrays["float64"]
+                if name.startswith(("outputs/", "input_gradients/"))
+            ]
+        return comparisons
+
+    def _worded(self, name: str) -> str:
+        kind, _, rest = name.partition("/")
+        if kind != "parameter_gradients":
+            return name
+        path = next(w["path"] for w in self.weights if w["name"] == rest)
+        return f"{kind}/{path}"
+
+    def first_wrong(self) -> list[Called]:
+        """Layers whose inputs the port has, whose outputs it has not, and behind which nothing of
+        the reference is found again: where the port departs."""
+        index = self.port_table.index()
+        calls = self.reference_table.calls
+        found = []
+        for number, call in enumerate(calls):
+            if not call.result or any(r in index for r in call.result):
+                continue
+            if not all(g in index or _is_input(g, calls) for g in call.given):
+                continue
+            inner = [c for c in calls[number + 1 :] if c.path.startswith(f"{call.path}/")]
+            if any(
+                all(g in index for g in c.given) and not any(r in index for r in c.result)
+                for c in inner
+            ):
+                continue  # the layer inside says more
+            behind = [c for c in calls if any(meet(call.result, [g]) for g in c.given)]
+            if any(any(r in index for r in c.result) for c in behind if c.path != call.path):
+                continue
+            found.append(call)
+        return found
+
+
+def _is_input(print_: Any, calls: Sequence[Called]) -> bool:
+    return bool(calls) and meet(calls[0].given, [print_])
+
+
+def _one(words: str, name: str, reference: Trace, port: Trace) -> Comparison:
+    truth = reference.arrays["float64"][name]
+    if truth.dtype.kind != "f":
+        same = np.array_equal(truth, port.array("float64", name))  # indices, such as of an argmax
+        return Comparison(words, Verdict.IDENTICAL if same else Verdict.DIVERGENT, size=truth.size)
+    answer = Answer(
+        truth,
+        float(np.max(reference.floors["float64"][name])),
+        float(np.max(reference.errors[name])),
+        float(np.max(reference.floors["float32"][name])),
+    )
+    return compare(
+        words,
+        answer,
+        port.array("float64", name),
+        port.array("float32", name),
+        same_bits=reference.same_bits(port, name),
+    )
+
+
+def _shown(shapes: Mapping[str, Sequence[int]]) -> str:
+    return ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
