@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install parity gate report test lint format record mutants train story doctor calibrate soak clean
+.PHONY: help install parity gate report test lint format record mutants edits attack bench train story doctor calibrate soak clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,11 +26,14 @@ report: $(INSTALLED) ## The same as a page to look at, build/parity.html
 	@mkdir -p build
 	@$(BIN)/parity explain --golden goldens --html build/parity.html && echo "build/parity.html"
 
-# Two processes, because TensorFlow and GPU builds of PyTorch crash each other in one.
+# Two runs, because TensorFlow and GPU builds of PyTorch crash each other in one process. Both are
+# always made, and the target is green only if both are.
 test: $(INSTALLED) ## Run every test
-	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal \
-		tests/properties tests/ebm tests/harness tests/torch_side
-	@$(BIN)/python -m pytest tests/tensorflow_side
+	@status=0; \
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal \
+		tests/properties tests/ebm tests/harness tests/torch_side || status=$$?; \
+	$(BIN)/python -m pytest tests/tensorflow_side || status=$$?; \
+	exit $$status
 
 lint: $(INSTALLED) ## Style, form and types
 	@$(BIN)/ruff check .
@@ -55,6 +58,15 @@ record: $(INSTALLED) ## Run the reference, write goldens/ anew, and say what cha
 
 mutants: $(INSTALLED) ## Put every known fault, and every pair of them, into the port; about twelve minutes; writes docs/mutants.md; DEPTH=1 or 3 for single faults or triples too
 	@$(BIN)/parity mutants $(if $(DEPTH),--depth $(DEPTH)) --matrix docs/mutants.md
+
+edits: $(INSTALLED) ## Edit the port at random, 300 times, and see that the golden sees it; about five minutes; writes docs/edits.md
+	@$(BIN)/python -m tests.edits
+
+attack: $(INSTALLED) ## Do to it what once got a wrong answer, as a person would; writes docs/robustness.md
+	@$(BIN)/python -m tests.attack
+
+bench: $(INSTALLED) ## Is what the documents say of times so? On a machine that does nothing else; writes build/bench.json
+	@$(BIN)/python -m benchmarks
 
 train: $(INSTALLED) ## Train the reference and write weights/; goes on where it was interrupted
 	@$(BIN)/python -m ebm.train

@@ -351,6 +351,31 @@ MUTANTS: tuple[Mutant, ...] = (
         where=("generate_samples", "train_step"),
     ),
     Mutant(
+        "the generator seeded in each call",
+        "global-state",
+        SAMPLER,
+        ((EMPTY, EMPTY + "    torch.manual_seed(0)\n"),),
+        ("state_restored", "noise_distribution"),
+        (*NETWORK, *SAMPLES),
+        follows=("noise-seeded",),
+        where=THE_SAMPLER,
+    ),
+    Mutant(
+        "a seeded generator made in each call",
+        "noise-seeded",
+        SAMPLER,
+        (
+            (EMPTY, EMPTY + "    own = torch.Generator().manual_seed(0)\n"),
+            (
+                "torch.randn_like(images)",
+                "torch.randn(images.shape, dtype=images.dtype, generator=own)",
+            ),
+        ),
+        ("noise_distribution",),
+        (*NETWORK, *SAMPLES, "state_restored"),
+        where=THE_NOISE,
+    ),
+    Mutant(
         "torch's Adam",
         "optimizer-epsilon",
         TRAINING,

@@ -51,7 +51,8 @@ def architectures() -> SearchStrategy[dict[str, object]]:
 
 @st.composite
 def trainings(draw: st.DrawFn) -> tuple[dict[str, object], int]:
-    """Short training runs on drawn architectures: every way of cutting batches, any buffer."""
+    """Short training runs on drawn architectures: every way of cutting batches, any buffer, any
+    setting of the steps."""
     batch_size = draw(st.integers(1, 8))
     split = draw(st.sampled_from(["halves", "counts"]))
     n_real = draw(st.integers(1, 8))
@@ -65,6 +66,10 @@ def trainings(draw: st.DrawFn) -> tuple[dict[str, object], int]:
         "alpha": draw(st.sampled_from([0.0, 0.1, 3.0])),
         "learning_rate": draw(st.sampled_from([1e-5, 1e-4, 1e-2])),
         "score_split": split,
+        # Other than the defaults, which a port that leaves a setting out would give too.
+        "step_size": draw(st.sampled_from([1.0, 10.0])),
+        "noise": draw(st.sampled_from([0.005, 0.05])),
+        "gradient_clip": draw(st.sampled_from([0.01, 0.03])),
     }
     return settings, n_real
 
@@ -112,4 +117,5 @@ pair = parity.Pair(
     equivalent="ebm.mutants:EQUIVALENT",
     images="ebm.pair:images",
     weights={"trained": "weights/energy_model.safetensors"},
+    claims=("refusals", "empty_batch", "initialisation"),
 )

@@ -73,6 +73,7 @@ class Case:
         feature_maps: name of a dense kernel that follows a flatten -> (H, W, C) that is flattened.
         sampler: how ``generate_samples`` is called; None for a case of the network alone.
         training: how many training steps are taken; None for a case that trains nothing.
+        view: the port is handed its images as a view that is not contiguous, of the same values.
         state: where training starts besides weights: ``buffer`` (N, H, W, C), the replay buffer's
             images, and the optimizer's moments, ``<moment>/<weight>``, canonical. What is absent
             is as the side's own program makes it.
@@ -86,6 +87,7 @@ class Case:
     feature_maps: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     sampler: SamplerCall | None = None
     training: TrainingCall | None = None
+    view: bool = False
     state: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -146,6 +148,8 @@ class Case:
             "state": list(self.state),
             "origin": dict(self.origin),
         }
+        if self.view:  # all others keep the digests that they had before there were views
+            about["view"] = True
         return arrays, about
 
     @classmethod
@@ -165,6 +169,7 @@ class Case:
             feature_maps={k: tuple(shape) for k, shape in about["feature_maps"].items()},
             sampler=None if sampler is None else SamplerCall(**sampler),
             training=None if training is None else TrainingCall(**training),
+            view=about.get("view", False),
             state={name: arrays[f"state/{name}"] for name in about["state"]},
             origin=about["origin"],
         )

@@ -5,52 +5,81 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import traceback
 from pathlib import Path
 
 from rich.console import Console
 
 import parity
+from parity import streams
 from parity.errors import MissingPackage, ParityError, PortFailed, ReferenceFailed
 from parity.profiles import PROFILES
 from parity.workers import DEFAULT_TIMEOUT
 
-EXIT_PARITY, EXIT_NO_PARITY, EXIT_BAD_CALL, EXIT_NO_REFERENCE = 0, 1, 2, 3
+EXIT_PARITY, EXIT_NO_PARITY, EXIT_BAD_CALL, EXIT_NO_REFERENCE, EXIT_OWN_FAILURE = 0, 1, 2, 3, 4
+EXIT_INTERRUPTED = 130
+
+TRACEBACK = Path(".parity") / "traceback.txt"
+"""Where that of an error of parity's own is kept."""
 
 EPILOG = """\
 exit status: 0 parity; 1 not (any verdict that is not green, or a port that raises, hangs or
-dies); 2 the call or the configuration is wrong; 3 the reference could not be run, or a package
-is missing.
+dies, while it is imported too); 2 the call or the configuration is wrong; 3 the reference could
+not be run, or a package is missing; 4 parity itself failed; 130 interrupted. What was finished by
+then is always reported.
 
 A SPEC is module:attribute, or path/to/file.py[:attribute] (attribute 'side' if left out).
 """
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    console = Console(stderr=True, highlight=False)
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)  # so that a pair beside the user's pyproject.toml imports
+    """Entry point; returns the exit status, whatever becomes of what is printed."""
+    with streams.printing():
+        options = _parser().parse_args(arguments)
+        console = Console(stderr=True, highlight=False)
+        if (here := str(Path.cwd())) not in sys.path:
+            sys.path.insert(0, here)  # so that a pair beside the user's pyproject.toml imports
+        try:
+            command = importlib.import_module(f"parity.commands.{options.module}")
+            status: int = command.run(options)
+            return status
+        except KeyboardInterrupt:
+            console.print("interrupted")
+            return EXIT_INTERRUPTED
+        except (Exception, SystemExit) as error:
+            return _fail(console, error)
+
+
+def _fail(console: Console, error: BaseException) -> int:
+    """Say what went wrong, and by whose fault; the exit status."""
+    statuses = {PortFailed: EXIT_NO_PARITY, ReferenceFailed: EXIT_NO_REFERENCE}
+    statuses |= {MissingPackage: EXIT_NO_REFERENCE, ParityError: EXIT_BAD_CALL}
+    for kind, status in statuses.items():
+        if isinstance(error, kind):
+            for note in getattr(error, "__notes__", ()):
+                console.print(note.rstrip(), markup=False, soft_wrap=True)
+            console.print(f"parity: {error}", markup=False, soft_wrap=True)
+            return status
+    what = f"{type(error).__name__}: {error}".rstrip(": ")
+    where = _kept("".join(traceback.format_exception(error)), console)
+    console.print(
+        f"parity: parity itself failed, with {what}; this is no verdict, and a fault to report: "
+        f"its traceback is {where}",
+        markup=False,
+        soft_wrap=True,
+    )
+    return EXIT_OWN_FAILURE
+
+
+def _kept(text: str, console: Console) -> str:
+    """Keep a traceback in a file; printed, if there can be none."""
     try:
-        command = importlib.import_module(f"parity.commands.{options.module}")
-        status: int = command.run(options)
-        return status
-    except PortFailed as error:
-        return _fail(console, error, EXIT_NO_PARITY)
-    except (ReferenceFailed, MissingPackage) as error:
-        return _fail(console, error, EXIT_NO_REFERENCE)
-    except ParityError as error:
-        return _fail(console, error, EXIT_BAD_CALL)
-    except KeyboardInterrupt:
-        console.print("interrupted")
-        return 130
-
-
-def _fail(console: Console, error: ParityError, status: int) -> int:
-    for note in getattr(error, "__notes__", ()):
-        console.print(note.rstrip(), markup=False, soft_wrap=True)
-    console.print(f"parity: {error}", markup=False, soft_wrap=True)
-    return status
+        TRACEBACK.parent.mkdir(exist_ok=True)
+        TRACEBACK.write_text(text)
+    except OSError:
+        console.print(text.rstrip(), markup=False, soft_wrap=True)
+        return "above"
+    return f"in {TRACEBACK}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     _doctor_parser(commands)
     _convert_parser(commands)
     _report_parser(commands)
+    _align_parser(commands)
     return parser
 
 
@@ -93,6 +123,7 @@ def _check_parser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _side_options(parser)
+    _program_options(parser)
     _run_options(parser)
     _page_options(parser)
     parser.add_argument(
@@ -121,6 +152,11 @@ def _check_parser(
     )
     parser.add_argument("--case", type=Path, metavar="FILE", help="check one saved case")
     parser.add_argument(
+        "--no-shrink",
+        action="store_true",
+        help="do not look for a smaller failing case, which takes up to 60 runs of one check",
+    )
+    parser.add_argument(
         "--in-process", action="store_true", help="run the port in this process, for a debugger"
     )
     parser.set_defaults(module="check", explains=explains, seed=None)
@@ -133,9 +169,9 @@ def _record_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         description="Ask the reference all that a check and an explanation may ask, and write a "
         "golden: a folder that takes the reference's place in 'parity check --golden DIR'. Says "
         "what changed since the last recording, and by how much.",
-        epilog="exit status: 0 written; 2 the call or the configuration is wrong; 3 the reference "
-        "could not be run, or a\npackage is missing. What was there before is replaced whole, or "
-        "not at all.",
+        epilog="exit status: 0 written; 1 the port could not be opened; 2 the call or the "
+        "configuration is wrong; 3 the\nreference could not be run, or a package is missing; 4 "
+        "parity itself failed. What was there before is\nreplaced whole, or not at all.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _side_options(parser)
@@ -156,8 +192,9 @@ def _mutants_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser
         "each is caught by a check and named by its fault. The port itself is not changed.",
         epilog="exit status: 0 every mutant is caught and named, and those that together are the "
         "reference's program\nare green; 1 not; 2 the call or the configuration is wrong; 3 the "
-        "reference could not be run, or a\npackage is missing.\n\nlong runs: parity mutants "
-        "--depth 3 --sample 1000 judges every fault, every pair and 1000 triples.",
+        "reference could not be run, or a\npackage is missing; 4 parity itself failed."
+        "\n\nlong runs: parity mutants --depth 3 --sample 1000 judges every fault, every pair and "
+        "1000 triples.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -236,7 +273,8 @@ def _report_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         "report",
         help="the page, the summary or the JUnit file of a run, from its JSON report",
         description="Render a report that a run wrote with --json, as the run itself would have.",
-        epilog="exit status: 0 written; 2 the file is no report, or nothing can be written.",
+        epilog="exit status: 0 written; 2 the file is no report, or nothing can be written; 4 "
+        "parity itself failed.",
     )
     parser.add_argument("report", type=Path, metavar="REPORT.json")
     _page_options(parser)
@@ -279,6 +317,40 @@ def _side_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", metavar="SPEC", help="replace the pair's port")
     parser.add_argument("--reference", metavar="SPEC", help="replace the pair's reference")
     _timeout_option(parser)
+
+
+def _program_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=SHAPE[:DTYPE[:LOW..HIGH]]",
+        help="of two programs without a pair: an input of the reference, without the batch, such "
+        "as x=32,32,3 or ids=16:int32:0..999, if it does not know it or its range; repeat "
+        "for several, in order",
+    )
+
+
+def _align_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "align",
+        help="which parameter of a port holds which weight of its reference",
+        description="Find which parameter of a PyTorch module holds which weight of a Keras model, "
+        "by running both, and print the table. Neither program is changed or declared.",
+        epilog="exit status: 0 every weight has its parameter; 1 not; 2 the call is wrong; 3 the "
+        "reference could not be run.\n\nexample: parity align --reference ref.py:build --port "
+        "port.py:Net",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--reference", metavar="SPEC", required=True, help="a Keras model, or what builds one"
+    )
+    parser.add_argument(
+        "--port", metavar="SPEC", required=True, help="a torch.nn.Module, or what builds one"
+    )
+    _program_options(parser)
+    _timeout_option(parser)
+    parser.set_defaults(module="align")
 
 
 def _timeout_option(parser: argparse.ArgumentParser) -> None:

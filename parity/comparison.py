@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -20,6 +21,9 @@ import numpy as np
 FLOAT64_FLOORS = 64.0
 POOLED_RATIO = 4.0
 SINGLE_RATIO = 16.0
+
+POWER = 1e-6
+"""Of an array's own size: where its float64 floor lies above, agreement within it shows nothing."""
 
 
 class Verdict(enum.StrEnum):
@@ -68,6 +72,8 @@ class Comparison:
         worst: the element with the greatest difference.
         problem: why the array is ``invalid`` or ``unchecked``, in words.
         bitwise: whether both precisions agree to the last bit.
+        blind32: float32 was asked for and could not be judged, for the reference's own error there
+            is no number, or no smaller than the array itself.
     """
 
     array: str
@@ -82,6 +88,12 @@ class Comparison:
     worst: Element | None = None
     problem: str | None = None
     bitwise: bool = False
+    blind32: bool = False
+
+    @property
+    def observable(self) -> str:
+        """The array's name without step, subset or whose answer it is: what must be judged once."""
+        return re.sub(r"(\[\d+\]| \(.*)$", "", self.array)
 
     @property
     def bound(self) -> float:
@@ -126,8 +138,10 @@ class Answer:
 
     @property
     def allowed32(self) -> float | None:
-        """What the port's float32 error is measured in."""
-        return None if self.error32 is None else max(self.error32, self.floor32 or 0.0)
+        """What the port's float32 error is measured in; NaN if either part of it is."""
+        if self.error32 is None:
+            return None
+        return float(np.maximum(self.error32, 0.0 if self.floor32 is None else self.floor32))
 
 
 def compare(
@@ -141,6 +155,9 @@ def compare(
     same_bits: bool = False,
 ) -> Comparison:
     """Hold the port's answer in both precisions against the reference's.
+
+    A difference beyond the bound is one however large the floor. Agreement within it shows nothing
+    where the floor is no number, or not far below what is compared: that is ``unchecked``.
 
     Args:
         array: what reports call it.
@@ -158,13 +175,15 @@ def compare(
     if problem := _unfit(array, truth, port64, np.float64):
         return Comparison(array, Verdict.INVALID, problem=problem)
     assert port64 is not None
-    compares_float32 = port32 is not None and reference.error32 is not None
+    allowed32 = reference.allowed32
+    blind32 = port32 is not None and allowed32 is not None and not np.isfinite(allowed32)
+    compares_float32 = port32 is not None and allowed32 is not None and not blind32
     if compares_float32 and (problem := _unfit(array, truth, port32, np.float32)):
         return Comparison(array, Verdict.INVALID, problem=problem)
     if truth.size == 0:
         return Comparison(array, Verdict.UNCHECKED, problem="no elements to compare")
     difference = np.abs(port64 - truth)
-    residual = float(difference.max())
+    residual, scale = float(difference.max()), float(np.abs(truth).max())
     bound = FLOAT64_FLOORS * reference.floor64
     place = tuple(int(i) for i in np.unravel_index(int(difference.argmax()), truth.shape))
     error32 = floor32 = None
@@ -172,31 +191,53 @@ def compare(
     if compares_float32:
         assert port32 is not None
         error32 = float(np.abs(port32.astype(np.float64) - truth).max())
-        floor32 = reference.allowed32
+        floor32 = allowed32
         bitwise = bitwise and same_bits
-    verdict, problem = Verdict.ROUNDING, None
+    verdict, problem, weak = Verdict.ROUNDING, None, None
     if residual > bound:
         verdict = Verdict.DIVERGENT
     elif error32 is not None and floor32 is not None and ratio(error32, floor32) > SINGLE_RATIO:
         verdict = Verdict.IMPRECISE
+    elif weak := powerless(reference.floor64, scale):
+        verdict, problem = Verdict.UNCHECKED, weak
     elif constant_is_unchecked and not truth.any():
         verdict, problem = Verdict.UNCHECKED, "the reference is zero everywhere"
     elif bitwise:
         verdict = Verdict.IDENTICAL
+    if verdict is not Verdict.IMPRECISE and floor32 is not None and floor32 >= scale > 0:
+        error32, floor32, blind32 = None, None, True
+    worst = Element(place, float(truth[place]), float(port64[place]))
     return Comparison(
         array=array,
         verdict=verdict,
         residual=residual,
         floor=reference.floor64,
-        scale=float(np.abs(truth).max()),
+        scale=scale,
         error32=error32,
         floor32=floor32,
         mismatched=int((difference > bound).sum()),
         size=truth.size,
-        worst=Element(place, float(truth[place]), float(port64[place])),
+        worst=None if weak else worst,  # what shows nothing is no number to sum a check up by
         problem=problem,
         bitwise=bitwise,
+        blind32=blind32,
     )
+
+
+def powerless(floor: float, scale: float) -> str | None:
+    """Why agreement to within a float64 floor shows nothing of an array of that size, or None."""
+    if not np.isfinite(floor):
+        return (
+            f"its float64 floor is {floor}: the reference's copies, moved by one unit in the last "
+            "place, are not finite"
+        )
+    if floor > POWER * scale > 0:
+        return (
+            f"ill-conditioned: moved by one unit in the last place the reference changes by "
+            f"{floor:.2g}, and is {scale:.2g} at most (up to {POWER:g} of that is allowed); the "
+            "check needs another case"
+        )
+    return None
 
 
 def _compare_float32_only(

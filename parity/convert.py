@@ -34,6 +34,16 @@ def kind_of(path: Path) -> str:
     raise BadCall(f"{path} has no suffix of a weights file; known: {known}")
 
 
+def refuse_missing(source: Path) -> None:
+    """Refuse a file that is not there.
+
+    Raises:
+        BadCall: names it.
+    """
+    if not source.is_file():
+        raise BadCall(f"{source} does not exist")
+
+
 def convert(session: Session, source: Path, target: Path) -> None:
     """Read ``source``, write ``target``; the target appears whole or not at all.
 
@@ -42,8 +52,7 @@ def convert(session: Session, source: Path, target: Path) -> None:
             names of missing, extra and misshapen weights are listed.
     """
     kind, target_kind = kind_of(source), kind_of(target)
-    if not source.is_file():
-        raise BadCall(f"{source} does not exist")
+    refuse_missing(source)
     facts = session.facts(None)
     shapes = dict(zip(facts.names, facts.shapes, strict=True))
     plain_shapes = {name: list(shape) for name, shape in shapes.items()}

@@ -17,6 +17,9 @@ Entry = Callable[..., Any] | str
 LAYOUTS = ("NHWC", "NCHW")
 CALLER_MODES = ("grad", "no_grad", "inference_mode")
 
+CLAIMS = ("refusals", "empty_batch", "initialisation")
+"""What is asked of a port only where its pair claims it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Call:
@@ -38,7 +41,10 @@ class Call:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Side:
-    """What the two kinds of side have in common. An entry left out makes its checks unchecked.
+    """What the two kinds of side have in common.
+
+    An entry that one side alone leaves out makes its checks unchecked; one that both leave out is
+    not asked for.
 
     Attributes:
         model: ``model()`` or ``model(settings)`` builds the network.
@@ -149,6 +155,10 @@ class Pair:
         images: ``images()`` -> (N, H, W, C) float32, real images as the network takes them.
         weights: name -> path of trained weights in canonical layout, relative to the project.
         image_range: the least and greatest value an image may have.
+        claims: what else the pair claims, of ``CLAIMS``; what is not claimed is not asked for.
+            "refusals": the port's functions raise where the reference's raise, and nowhere else.
+            "empty_batch": ``generate_samples`` of no images gives no images. "initialisation":
+            fresh weights are distributed as the reference's.
     """
 
     reference: Side
@@ -163,14 +173,25 @@ class Pair:
     images: Entry | None = None
     weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
     image_range: tuple[float, float] = (-1.0, 1.0)
+    claims: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.claims, tuple):
+            raise BadCall(f"claims must be a tuple of names, got {self.claims!r}")
+        for claim in self.claims:
+            _one_of("claims", claim, CLAIMS)
         for role in ("reference", "port"):
             if not isinstance(getattr(self, role), Side):
                 raise BadCall(
                     f"{role} must be a parity.TensorFlowSide or parity.TorchSide, "
                     f"got {getattr(self, role)!r}"
                 )
+
+    @property
+    def unit(self) -> float:
+        """Half the range of the images, 1 for [-1, 1]: what steps and noise are measured in."""
+        low, high = self.image_range
+        return (high - low) / 2
 
 
 def _one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:

@@ -54,6 +54,7 @@ PACKAGES = ("torch", "tensorflow-cpu", "tensorflow", "keras", "numpy", "hypothes
 ORACLE = 1e-13  # relative agreement in float64 that only a float64 computation reaches
 QUANTILES = (0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0)
 TRAJECTORY_SHARE = 5  # one case in five is a trajectory
+UNFINISHED = "not proven"
 TRAINING_SHARE = 20  # and one in twenty a training step
 
 
@@ -119,7 +120,9 @@ def examine(options: argparse.Namespace, pair: str, root: Path) -> int:
         out.print(f"  {name:16} {version}")
     out.print("each side runs in a process of its own, with")
     out.print("  " + " ".join(f"{name}={value}" for name, value in ENVIRONMENT.items()))
-    measured = Measured()
+    measured, trouble = Measured(), [UNFINISHED]
+    environment: dict[str, str] = {}
+    stopped: BaseException | None = None
     with (
         Session(
             pair,
@@ -131,9 +134,12 @@ def examine(options: argparse.Namespace, pair: str, root: Path) -> int:
         ) as session,
         progress(Console(stderr=True)) as tell,
     ):
-        environment = session.environment()
-        trouble = list(_oracle(session))
-        _measure(session, options.cases, options.faults, options.seed, measured, tell)
+        try:
+            environment = session.environment()
+            trouble = list(_oracle(session))
+            _measure(session, options.cases, options.faults, options.seed, measured, tell)
+        except (Exception, KeyboardInterrupt) as error:
+            stopped = error
     out.print()
     out.print(
         "float64 oracle: "
@@ -148,9 +154,10 @@ def examine(options: argparse.Namespace, pair: str, root: Path) -> int:
     )
     for line in measured.alarms[:10] + measured.missed[:10] + measured.named[:10]:
         out.print(f"  {line}", markup=False, soft_wrap=True)
-    holds = not (trouble or measured.alarms or measured.missed or measured.named) and all(
-        measured.pooled(name) <= POOLED_RATIO for name in measured.errors
-    )
+    if stopped is not None:
+        out.print(f"stopped before all of it was measured: {stopped!r}", markup=False)
+    wrong = trouble or measured.alarms or measured.missed or measured.named or stopped is not None
+    holds = not wrong and all(measured.pooled(name) <= POOLED_RATIO for name in measured.errors)
     if options.json is not None:
         report = {
             "schema": 1,
@@ -167,6 +174,8 @@ def examine(options: argparse.Namespace, pair: str, root: Path) -> int:
             "environment": versions | environment,
         }
         archive.write_whole(options.json, (json.dumps(report, indent=2) + "\n").encode())
+    if stopped is not None:
+        raise stopped  # once what was measured by then is told
     return 0 if holds else 1
 
 
@@ -212,7 +221,7 @@ def _oracle(session: Session) -> Iterator[str]:
 def _measure(
     session: Session, cases: int, faults: int, seed: int, measured: Measured, tell: Tell
 ) -> None:
-    pool = strategies.architectures(session, max(1, cases // 7), seed)
+    pool = strategies.architectures(session, max(1, cases // 7), seed).cases
     has_sampler = session.has("generate_samples")
     n_trajectories = cases // TRAJECTORY_SHARE if has_sampler else 0
     trains = all(session.has(entry) for entry in ("train_step", "make_optimizer"))

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from parity.outcome import CheckResult
-
 
 class ParityError(Exception):
     """Base of every error this package raises on purpose.
 
     Attributes:
         hung: it is that of a side that did not answer in time.
+        raised_in: of a side that raised while it was imported, the file that its SPEC names.
     """
 
     hung = False
+    raised_in: str | None = None
 
 
 class BadCall(ParityError):
@@ -28,13 +24,7 @@ class BadFile(BadCall):
 
 
 class ReferenceFailed(ParityError):
-    """The reference raised, hung or died, which is never the port's fault (exit status 3).
-
-    Attributes:
-        finished: the results of the checks that were done by then.
-    """
-
-    finished: Sequence[CheckResult] = ()
+    """The reference raised, hung or died, which is never the port's fault (exit status 3)."""
 
 
 class GoldenRefused(ReferenceFailed):

@@ -7,7 +7,7 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from parity.cases import Case
@@ -89,6 +89,8 @@ def case_in_words(case: Case) -> str:
         f"{name}",
         _counted(len(case.images), f"{origin.get('images', '')} image".strip()),
     ]
+    if case.view:
+        parts.append("handed over as a view that is not contiguous")
     if case.settings is not None:
         parts.append(f"settings {dict(case.settings)}")
     if case.sampler is not None:
@@ -99,6 +101,32 @@ def case_in_words(case: Case) -> str:
             f"gradient clip {clip}"
         )
     return ", ".join(parts)
+
+
+def not_asked(not_declared: Sequence[str], not_claimed: Sequence[str]) -> list[str]:
+    """In one line what has no verdict: what neither side declares, and what nobody claims."""
+    parts = {"not declared": not_declared, "not claimed": not_claimed}
+    said = [f"{what}: {', '.join(names)}" for what, names in parts.items() if names]
+    return ["; ".join(said)] if said else []
+
+
+MOST_NAMED = 8
+"""Of what was not exercised, on a terminal; the JSON report has all."""
+
+
+def not_exercised_lines(found: Sequence[Mapping[str, str]]) -> list[str]:
+    """One line on what the run says nothing about, if anything: values first, then places."""
+    lines = [each["where"] for each in found if ":" in each["where"]]
+    values = [f"{e['what']} ({e['where']})" for e in found if ":" not in e["where"]]
+    parts = [_some(values)] if values else []
+    if lines:
+        parts.append(f"lines that never ran: {_some(lines)}")
+    return [f"not exercised: {'; '.join(parts)}"] if parts else []
+
+
+def _some(named: Sequence[str]) -> str:
+    more = len(named) - MOST_NAMED
+    return ", ".join(named[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def acceptance(check: CheckResult, expires: datetime.date) -> str | None:
@@ -140,7 +168,7 @@ def command(pair: str, options: Sequence[tuple[str, str | None]], check: str) ->
     Args:
         options: of the run, as (option, value); those without a value are left out.
     """
-    words = ["parity", "check", pair]
+    words = ["parity", "check", *([pair] if pair else [])]
     for option, value in options:
         words += [] if value is None else [option, value]
     return shlex.join([*words, "--only", check])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,7 +65,8 @@ class CheckResult:
     """One check over all its cases.
 
     Residual and floor are relative to the largest reference element, and those of the array whose
-    residual is the most floors; ``error_ratio`` is the pooled one.
+    residual is the most floors; ``error_ratio`` is the pooled one. ``unchecked_because`` says of
+    each observable that no case could judge why it is so, or why the whole check proves nothing.
     """
 
     name: str
@@ -78,6 +80,7 @@ class CheckResult:
     worst: Element | None = None
     problem: str | None = None
     accepted: str | None = None
+    unchecked_because: tuple[str, ...] = ()
 
     @property
     def cases(self) -> int:
@@ -93,12 +96,19 @@ class CheckResult:
 
 
 def pool(
-    name: str, outcomes: Sequence[Outcome], seconds: float, *, unchecked: str | None = None
+    name: str,
+    outcomes: Sequence[Outcome],
+    seconds: float,
+    *,
+    unchecked: str | None = None,
+    whole: bool = True,
 ) -> CheckResult:
     """Put a check's outcomes together.
 
     Args:
         unchecked: why the check proves nothing whatever its cases came to, if so.
+        whole: these are all cases of the check, so that what none of them could judge was never
+            seen; not so of a single case out of many.
     """
     comparisons = [c for outcome in outcomes for c in outcome.comparisons]
     measured = [c for c in comparisons if c.worst is not None]
@@ -115,8 +125,13 @@ def pool(
         )
     if verdict.green and unchecked is not None:
         verdict, problem = Verdict.UNCHECKED, unchecked
+    never = never_judged(outcomes) if whole else ()
+    if verdict.green and never:
+        verdict, problem = Verdict.UNCHECKED, "; ".join(never)
     if verdict is Verdict.UNCHECKED and problem is None:
         problem = unchecked or next((c.problem for c in comparisons if c.problem), "no cases")
+    if verdict is Verdict.UNCHECKED and not never and problem is not None:
+        never = (problem,)
     worst = max(measured, key=lambda c: c.floors, default=None)
     ratios = [c.error_ratio for c in measured if c.error_ratio is not None]
     return CheckResult(
@@ -130,7 +145,51 @@ def pool(
         worst_error_ratio=max(ratios, default=None),
         worst=None if worst is None else worst.worst,
         problem=problem,
+        unchecked_because=tuple(never),
     )
+
+
+def never_judged(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    """Each observable that was asked for and that no case could judge, with the first reason.
+
+    That it is zero, beyond the horizon or ill-conditioned in some cases is how cases are; one that
+    shows nothing in all of them was not checked, whatever else was. In a drawn architecture the
+    numbers in a layer's name are accidents: there, layers of one name are one observable.
+    """
+    why: dict[str, str] = {}
+    why32: dict[str, str] = {}
+    judged: set[str] = set()
+    judged32: set[str] = set()
+    for outcome in outcomes:
+        drawn = outcome.case is not None and outcome.case.settings is not None
+        for found in outcome.comparisons:
+            names = {found.observable, _unnumbered(found.observable)}
+            owed = _unnumbered(found.observable) if drawn else found.observable
+            if found.verdict is Verdict.UNCHECKED:
+                why.setdefault(owed, found.problem or "nothing to compare")
+                continue
+            judged |= names
+            if found.blind32:
+                why32.setdefault(owed, BLIND32)
+            elif found.error32 is not None:
+                judged32 |= names
+    reasons = [f"{name} was judged in no case: {text}" for name, text in _left(why, judged)]
+    reasons += [
+        f"{name} was judged in float64 alone: {text}" for name, text in _left(why32, judged32)
+    ]
+    return tuple(reasons)
+
+
+BLIND32 = "in float32 the reference's own error is no number, or as large as the array itself"
+
+
+def _unnumbered(name: str) -> str:
+    """ "activations/conv3" as "activations/conv*"."""
+    return re.sub(r"\d+", "*", name)
+
+
+def _left(why: Mapping[str, str], judged: set[str]) -> list[tuple[str, str]]:
+    return [(name, text) for name, text in why.items() if name not in judged]
 
 
 def _pooled_ratio(errors: Sequence[tuple[float, float, float]]) -> float | None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from hypothesis.strategies import SearchStrategy
 
 from parity import specs, strategies
 from parity.cases import SamplerCall
 from parity.drawing import drawn
+from parity.exercised import Chosen, Found, Value, choose, found_in
 from parity.profiles import Profile
 from parity.recipes import IMAGE_KINDS, Recipe, TrainingRecipe, WeightsRecipe
+from parity.refusals import REFUSING
 from parity.session import Session, Settings
 
 
@@ -22,6 +27,8 @@ class Plan:
         initialisations: architectures whose fresh weights are compared, and the seeds of each.
         localising: on which the network's faults are looked for, when it is red.
         relations: on which the port alone is asked, for what must hold without any reference.
+        refusals: the entries whose bad calls are compared (``parity.refusals``).
+        enumerated: every value that is to be in one of the cases.
     """
 
     networks: tuple[Recipe, ...] = ()
@@ -33,10 +40,18 @@ class Plan:
     initialisations: tuple[tuple[Settings, tuple[int, ...]], ...] = ()
     localising: tuple[Recipe, ...] = ()
     relations: tuple[Recipe, ...] = ()
+    refusals: tuple[str, ...] = ()
+    enumerated: tuple[Value, ...] = ()
 
     def __len__(self) -> int:
         """How many cases there are."""
-        return sum(len(getattr(self, field.name)) for field in dataclasses.fields(self))
+        return sum(len(getattr(self, name)) for name in (*RECIPES, "initialisations"))
+
+    @property
+    def not_exercised(self) -> list[Value]:
+        """What is enumerated and in no case that is put to both sides."""
+        found = _found(**{name: getattr(self, name) for name in ASKED})
+        return [value for value in self.enumerated if not value.is_among(found)]
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -45,13 +60,34 @@ class Plan:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Plan:
         """The inverse of :meth:`to_dict`."""
-        recipes = {
-            field.name: tuple(_recipe(recipe) for recipe in plain[field.name])
-            for field in dataclasses.fields(cls)
-            if field.name != "initialisations"
-        }
+        if absent := [f.name for f in dataclasses.fields(cls) if f.name not in plain]:
+            raise ValueError(f"it has no {', '.join(absent)}; record it again")
+        recipes = {name: tuple(_recipe(recipe) for recipe in plain[name]) for name in RECIPES}
         initialisations = tuple((s, tuple(seeds)) for s, seeds in plain["initialisations"])
-        return cls(**recipes, initialisations=initialisations)
+        refusals = tuple(plain["refusals"])
+        if unknown := [entry for entry in refusals if entry not in REFUSING]:
+            raise ValueError(f"refusals of {unknown[0]!r}, expected some of {', '.join(REFUSING)}")
+        enumerated = tuple(
+            Value(**{**value, "beside": tuple(value["beside"])}) for value in plain["enumerated"]
+        )
+        return cls(
+            **recipes,
+            initialisations=initialisations,
+            refusals=refusals,
+            enumerated=enumerated,
+        )
+
+
+ASKED = ("networks", "batches", "trajectories", "trainings")
+"""The fields whose cases are put to both sides, and drawn from all that a pair declares."""
+
+
+def _found(**recipes: Iterable[Recipe]) -> dict[str, list[Found]]:
+    return {name: [found_in(recipe.about()) for recipe in some] for name, some in recipes.items()}
+
+
+RECIPES = (*ASKED, "noises", "states", "localising", "relations")
+"""The fields of a plan that hold recipes."""
 
 
 MOST = 1 << 16
@@ -82,6 +118,8 @@ def _recipe(plain: Mapping[str, Any]) -> Recipe:
         most = MOST if name in ("batch", "steps", "buffer") else 2**63
         if type(count) is not int or not 0 <= count <= most:
             raise ValueError(f"{name} is {count!r}, expected a whole number from 0 to {most}")
+    if type(recipe.view) is not bool:
+        raise ValueError(f"view is {recipe.view!r}, expected true or false")
     if recipe.images not in IMAGE_KINDS:
         raise ValueError(f"images are {recipe.images!r}, expected one of {IMAGE_KINDS}")
     if not 0 < recipe.weights.scale < 1e6:
@@ -108,45 +146,114 @@ def possible(session: Session, plan: Plan) -> Plan:
         return same and recipe.training is not None and session.trains_by_settings
 
     recipes = {
-        field.name: tuple(recipe for recipe in getattr(plan, field.name) if fits(recipe))
-        for field in dataclasses.fields(Plan)
-        if field.name != "initialisations"
+        name: tuple(recipe for recipe in getattr(plan, name) if fits(recipe)) for name in RECIPES
     }
     initialisations = tuple(
         (settings, seeds)
         for settings, seeds in plan.initialisations
         if settings is None or session.draws_architectures
     )
-    return Plan(**recipes, initialisations=initialisations)
+    refusals = tuple(entry for entry in plan.refusals if _may_refuse(session, entry))
+    return dataclasses.replace(plan, **recipes, initialisations=initialisations, refusals=refusals)
+
+
+def _may_refuse(session: Session, entry: str) -> bool:
+    """Whether bad calls of ``entry`` are compared: it is claimed, and both take it alike."""
+    settings = session.pair.fixed_trainings is None or session.trains_by_settings
+    trains = entry not in ("train_step", "validate") or (settings and session.has("make_optimizer"))
+    return session.has(entry) and session.claims("refusals", entry) and trains
 
 
 def draw(session: Session, profile: Profile, seed: int) -> Plan:
-    """The cases of ``profile``, as ``seed`` has them."""
-    pool = strategies.architectures(session, profile.architectures, seed)
+    """The cases of ``profile``, as ``seed`` has them.
+
+    Together they have every value that the strategies enumerate, as far as ``profile`` lets there
+    be as many cases: see :attr:`Plan.not_exercised`.
+    """
+
+    def chosen(
+        strategy: SearchStrategy[Recipe],
+        among: str,
+        n: int,
+        part: int,
+        had: Mapping[str, Sequence[Recipe]],
+        more: int = profile.more,
+    ) -> Chosen[Recipe]:
+        return choose(
+            strategy,
+            n,
+            seed + part,
+            plain=Recipe.about,
+            among=among,
+            more=more,
+            had=_found(**had),
+        )
+
+    architectures = strategies.architectures(
+        session, profile.architectures, seed, more=profile.more
+    )
+    pool = architectures.cases
+    trained = _trained(session)
     networks = strategies.networks(session, pool)
+    asked = chosen(networks, "networks", profile.networks, 0, {"networks": trained})
     batches = networks.filter(lambda recipe: recipe.batch > 1)
+    had: dict[str, Sequence[Recipe]] = {"networks": (*trained, *asked.cases)}
+    published = _published_trajectories(session, profile.published_steps)
     calls = strategies.sampler_calls(session, max_steps=profile.max_steps)
-    trajectories = strategies.networks(session, pool, max_batch=4, sampler=calls)
+    walks = strategies.networks(session, pool, max_batch=4, sampler=calls)
+    had["trajectories"] = published
+    walked = chosen(walks, "trajectories", profile.trajectories, 2, had)
     fixed = possible(session, Plan(trainings=tuple(_fixed_trainings(session)))).trainings
     # Without a strategy of the pair's, every case is the program's own run, which may be long.
-    n_trainings = profile.trainings if session.draws_trainings else int(not fixed)
-    architectures: list[Settings] = [None, *pool][: profile.initialisations]
+    n, more = int(not fixed), 0
+    if session.draws_trainings:
+        n, more = profile.trainings, profile.more
+    had["trainings"] = fixed
+    ran = chosen(strategies.trainings(session), "trainings", n, 4, had, more)
+    claimed = profile.initialisations if session.claims("initialisation") else 0
     return Plan(
-        networks=(*_trained(session), *drawn(networks, profile.networks, seed)),
+        networks=(*trained, *asked.cases),
         batches=tuple(drawn(batches, profile.batches, seed + 1)),
-        trajectories=(
-            *_published_trajectories(session, profile.published_steps),
-            *drawn(trajectories, profile.trajectories, seed + 2),
-        ),
-        noises=tuple(_noise(seed, number) for number in range(profile.noises)),
+        trajectories=(*published, *walked.cases),
+        noises=tuple(_noise(session, seed, number) for number in range(profile.noises)),
         states=_states(session, pool, profile.states, seed),
-        trainings=(*fixed, *drawn(strategies.trainings(session), n_trainings, seed + 4)),
+        trainings=_with_a_long_one(session, (*fixed, *ran.cases), profile.training_steps),
         initialisations=tuple(
             (settings, tuple(seed + n for n in range(1 if settings is None else 4)))
-            for settings in architectures
+            for settings in (None, *pool)[:claimed]
         ),
         localising=localising(session, seed),
+        refusals=tuple(entry for entry in REFUSING if _may_refuse(session, entry)),
+        enumerated=tuple(
+            dict.fromkeys(
+                value for part in (architectures, asked, walked, ran) for value in part.enumerated
+            )
+        ),
     )
+
+
+def _with_a_long_one(session: Session, recipes: Sequence[Recipe], steps: int) -> tuple[Recipe, ...]:
+    """The recipes of training, the cheapest made long if none is: one with a fresh optimizer, or
+    with what then is one."""
+    fresh = [n for n, recipe in enumerate(recipes) if not _training(recipe).iterations]
+    if not recipes or any(_training(recipes[n]).steps >= steps for n in fresh):
+        return tuple(recipes)
+
+    def work(number: int) -> tuple[bool, int]:
+        recipe = recipes[number]
+        shapes = session.facts(recipe.settings).shapes
+        alone = recipe.batch == 1  # what a batch does does not show in it
+        return alone, recipe.batch * sum(math.prod(shape) for shape in shapes)
+
+    number = min(fresh or range(len(recipes)), key=work)
+    training = dataclasses.replace(_training(recipes[number]), steps=steps, iterations=0)
+    longer = dataclasses.replace(recipes[number], training=training)
+    return (*recipes[:number], longer, *recipes[number + 1 :])
+
+
+def _training(recipe: Recipe) -> TrainingRecipe:
+    assert recipe.training is not None
+    return recipe.training
 
 
 def beside_golden(session: Session, recorded: Plan, profile: Profile, seed: int) -> Plan:
@@ -177,12 +284,13 @@ def localising(session: Session, seed: int) -> tuple[Recipe, ...]:
     """The published architecture, and drawn ones in which what that hides can be seen."""
     return tuple(
         Recipe(WeightsRecipe(scale=1.5, seed=seed + 5), batch=3, settings=settings)
-        for settings in (None, *strategies.architectures(session, 4, seed))
+        for settings in (None, *strategies.architectures(session, 4, seed).cases)
     )
 
 
-def _noise(seed: int, number: int) -> Recipe:
-    call = SamplerCall(steps=4, step_size=0.0, noise=0.005 * 2.0 ** (number % 5))
+def _noise(session: Session, seed: int, number: int) -> Recipe:
+    noise = session.pair.unit * 0.005 * 2.0 ** (number % 5)
+    call = SamplerCall(steps=4, step_size=0.0, noise=noise)
     return Recipe(WeightsRecipe(seed=seed), batch=4, key=seed + number, sampler=call)
 
 
@@ -200,8 +308,9 @@ def _published_trajectories(session: Session, steps: int) -> list[Recipe]:
     """Published steps on weights where they are not chaotic, and cases where clips bind."""
     trained = next(iter(session.pair.weights), None)
     calm = WeightsRecipe(trained=trained) if trained else WeightsRecipe(scale=1.0, seed=1)
-    published = SamplerCall(steps=steps, step_size=10.0, noise=0.005)
-    lively = SamplerCall(steps=6, step_size=10.0, noise=0.05)
+    unit = session.pair.unit
+    published = SamplerCall(steps=steps, step_size=10.0 * unit, noise=0.005 * unit)
+    lively = SamplerCall(steps=6, step_size=10.0 * unit, noise=0.05 * unit)
     start = "mixture" if session.pair.images is not None else "uniform"
     return [
         Recipe(weights=calm, images=start, batch=3, key=60, sampler=published),
@@ -211,6 +320,7 @@ def _published_trajectories(session: Session, steps: int) -> list[Recipe]:
             batch=3,
             key=6,
             sampler=lively,
+            view=True,
         ),
     ]
 
@@ -221,7 +331,9 @@ def _fixed_trainings(session: Session) -> list[Recipe]:
         return []
     published = session.facts(None)
     recipes = []
-    for number, (settings, n_real, steps) in enumerate(specs.entry(session.pair.fixed_trainings)()):
+    with specs.declaration("fixed_trainings"):
+        declared = [(s, n, steps) for s, n, steps in specs.entry(session.pair.fixed_trainings)()]
+    for number, (settings, n_real, steps) in enumerate(declared):
         facts = session.facts(settings)
         fits = (facts.shapes, facts.image_shape) == (published.shapes, published.image_shape)
         if not (fits or session.draws_architectures):

@@ -21,7 +21,12 @@ class Profile:
         noises: noise scales whose distribution is tested.
         trainings: drawn cases of training, besides the fixed ones.
         initialisations: architectures whose fresh weights are compared.
-        published_steps: steps of the fixed trajectory on trained weights.
+        more: how many cases more there may be of each kind, where those named here cannot have
+            every value that is enumerated.
+        published_steps: steps of the fixed trajectory on trained weights; more than are published,
+            so that what is wrong only in a long run is seen.
+        training_steps: steps of the longest training run at least, for the same reason: a fault in
+            its third step, or in every fourth of an optimizer, shows in no case of one step.
     """
 
     name: str
@@ -34,13 +39,15 @@ class Profile:
     noises: int
     trainings: int
     initialisations: int
-    published_steps: int = 60
+    more: int = 3
+    published_steps: int = 64
+    training_steps: int = 5
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("quick", 5, 24, 5, 5, 12, 3, 2, 4, 2),
+        Profile("quick", 6, 24, 5, 5, 12, 3, 2, 4, 2),
         Profile("ci", 20, 100, 20, 20, 20, 8, 4, 20, 5),
         Profile("nightly", 150, 1000, 150, 150, 20, 40, 12, 200, 30),
     )

@@ -16,7 +16,9 @@ Tell = Callable[[str, int, int], None]
 def progress(console: Console) -> Iterator[Tell]:
     """A bar for each kind of work while it goes on; gone when it ends, and absent from logs."""
     columns = (TextColumn("{task.description:40}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
+    bar = (*columns, TimeElapsedColumn())
+    unseen = not console.is_terminal
+    with Progress(*bar, console=console, transient=True, disable=unseen) as bars:
         tasks = {}
 
         def tell(claim: str, done: int, expected: int) -> None:

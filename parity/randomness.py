@@ -140,6 +140,15 @@ def generator(key: int, purpose: str) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(sha[:16], "little")))
 
 
+_HOST_SEEDS: list[tuple[int, int]] = []
+
+
+def host_seeds() -> tuple[int, int] | None:
+    """What :func:`host_generators_seeded` has seeded Python's and NumPy's global generators with;
+    None outside it."""
+    return _HOST_SEEDS[-1] if _HOST_SEEDS else None
+
+
 @contextlib.contextmanager
 def host_generators_seeded(key: int) -> Iterator[None]:
     """Seed Python's and NumPy's global generators from ``key``, and put them back afterwards."""
@@ -147,9 +156,11 @@ def host_generators_seeded(key: int) -> Iterator[None]:
     seeds = generator(key, "host").integers(0, 2**32, 2)
     random.seed(int(seeds[0]))
     np.random.seed(int(seeds[1]))
+    _HOST_SEEDS.append((int(seeds[0]), int(seeds[1])))
     try:
         yield
     finally:
+        _HOST_SEEDS.pop()
         random.setstate(python_state)
         np.random.set_state(numpy_state)
 

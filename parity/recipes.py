@@ -50,7 +50,10 @@ class TrainingRecipe:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How to make a case; ``batch`` is the number of images, of each step if it trains."""
+    """How to make a case; ``batch`` is the number of images, of each step if it trains.
+
+    ``view`` hands the images to the port as a view that is not contiguous.
+    """
 
     weights: WeightsRecipe
     images: str = "uniform"
@@ -59,6 +62,7 @@ class Recipe:
     settings: Settings = None
     sampler: SamplerCall | None = None
     training: TrainingRecipe | None = None
+    view: bool = False
 
     def about(self) -> dict[str, Any]:
         """The recipe as plain values, for reports."""
@@ -79,6 +83,7 @@ def make_case(session: Session, recipe: Recipe) -> Case:
         feature_maps=facts.feature_maps,
         sampler=recipe.sampler,
         training=training,
+        view=recipe.view,
         state=make_state(session, facts, recipe),
         origin=recipe.about(),
     )
@@ -130,7 +135,7 @@ def make_images(session: Session, facts: ModelFacts, recipe: Recipe) -> np.ndarr
     elif recipe.images == "saturated":
         images = np.where(rng.random(shape) < 0.7, rng.choice([low, high], shape), noise)
     elif recipe.images == "outside":
-        images = noise + rng.uniform(low, high, shape) / 2
+        images = noise + rng.uniform(-session.pair.unit, session.pair.unit, shape) / 2
     elif recipe.images in ("real", "mixture"):
         real = session.real_images()
         if real is None or facts.image_shape != real.shape[1:]:

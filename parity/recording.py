@@ -16,12 +16,13 @@ from parity.profiles import Profile
 from parity.progress import Tell
 from parity.recipes import Recipe
 from parity.recorded import Recorder, key_of
+from parity.repeated import refuse_different
 from parity.runner import properties
-from parity.session import Session
+from parity.session import QUESTIONS, Session
 from parity.traces import Trace, chosen
 from parity.training import stepwise
 
-GOLDEN = Profile("golden", 4, 8, 3, 3, 6, 3, 2, 5, 1)
+GOLDEN = Profile("golden", 6, 8, 3, 4, 6, 3, 2, 5, 1)
 """Fewer cases than ``quick``: they are kept in the project's repository."""
 
 LARGEST_ARRAY = 4096
@@ -45,7 +46,9 @@ class RecordingSession(Session):
         assert isinstance(self.reference, Recorder)
         arguments = {"case": case.to_bytes(), **(reference or {})}
         answer = self.reference.ask(method, **arguments)
-        trace = thinned(method, Trace.from_bytes(answer, "the reference").reduced())
+        found = Trace.from_bytes(answer, "the reference")
+        refuse_different(found.notes, QUESTIONS.get(method, method))
+        trace = thinned(method, found.reduced())
         self.reference.answers[key_of(method, arguments)] = trace.to_bytes()
         return trace, dataclasses.replace(trace, arrays={**trace.arrays, "float32": {}})
 
@@ -57,15 +60,12 @@ def thinned(method: str, trace: Trace) -> Trace:
     """The trace without what a golden can do without.
 
     Of a long trajectory, samples after 1, 2, 4, 8, ... steps and the last; a teacher-forced step
-    follows each. Of a trajectory run again, to see whether it is the same, the digest alone. Of
-    training, no weights, gradients and moments above ``LARGEST_ARRAY`` elements: every kind of
-    layer is there in a smaller network.
+    follows each. Of training, no weights, gradients and moments above ``LARGEST_ARRAY`` elements:
+    every kind of layer is there in a smaller network.
     """
     arrays = dict(trace.arrays["float64"])
     notes = dict(trace.notes)
-    if method == "samples" and not trace.floors:
-        del arrays["samples"]
-    elif method == "samples":
+    if method == "samples":
         notes["kept"] = chosen(len(arrays["samples"]))
         arrays["samples"] = arrays["samples"][notes["kept"]]
     elif method == "training":

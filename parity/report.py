@@ -44,8 +44,12 @@ class Report:
         explanation: what ``parity explain`` found; None for ``parity check``.
         problems: what makes the run not green besides its checks, such as an unused waiver.
         failing: check -> its smallest failing case, and that case's file relative to the project.
+        not_exercised: what no case had, or never ran: ``what``, and ``where``. It decides nothing.
         since: what changed since the golden was recorded; None without one.
+        not_declared: the entries that neither side declares, which are not asked for.
+        not_claimed: what the pair could claim and does not, likewise.
         mutants: what became of each mutant of the port; None but for ``parity mutants``.
+        correspondence: which parameter holds which weight; None where a pair declares it.
     """
 
     pair: str
@@ -60,10 +64,14 @@ class Report:
     narrowed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    not_declared: tuple[str, ...] = ()
+    not_claimed: tuple[str, ...] = ()
     explanation: Explanation | None = None
     failing: Mapping[str, tuple[Case, Path]] = dataclasses.field(default_factory=dict)
+    not_exercised: tuple[Mapping[str, str], ...] = ()
     since: Since | None = None
     mutants: tuple[Mapping[str, Any], ...] | None = None
+    correspondence: tuple[Mapping[str, Any], ...] | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -90,6 +98,9 @@ class Report:
             "verdict": str(self.verdict),
             "problems": list(self.problems),
             "remarks": list(self.remarks),
+            "not_declared": list(self.not_declared),
+            "not_claimed": list(self.not_claimed),
+            "not_exercised": [dict(each) for each in self.not_exercised],
             "environment": dict(self.environment),
             "checks": [
                 _check(check)
@@ -108,6 +119,8 @@ class Report:
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }
         report = {name: _finite(value) for name, value in report.items()}
+        if self.correspondence is not None:
+            report["correspondence"] = [dict(row) for row in self.correspondence]
         if self.mutants is not None:
             report["mutants"] = [dict(mutant) for mutant in self.mutants]
         else:
@@ -125,16 +138,21 @@ class Report:
             ("--profile", self.profile),
             ("--seed", str(self.seed)),
         ]
-        lines = [f"reproduce: {command(self.pair, options, check.name)}"]
+        return [
+            f"reproduce: {command(self.pair, options, check.name)}",
+            *self.smallest_case(check),
+        ]
+
+    def smallest_case(self, check: CheckResult) -> list[str]:
+        """How to run the smallest failing case of a check, if one is known."""
         if check.name not in self.failing:
-            return lines
+            return []
         case, path = self.failing[check.name]
         arguments = [self.pair, path.as_posix(), check.name]
         sides = {"port": self.port, "reference": self.reference, "golden": self.golden}
         given = [repr(argument) for argument in arguments]
         given += [f"{side}={spec!r}" for side, spec in sides.items() if spec is not None]
         return [
-            *lines,
             f"or its smallest case ({case_in_words(case)}), the port where a debugger stops in it:",
             "    from parity.testing import reproduce",
             f"    reproduce({', '.join(given)})",
@@ -187,6 +205,7 @@ def _check(check: CheckResult) -> dict[str, Any]:
         "place": _place(check),
         "message": [] if check.verdict.green else failure_lines(check),
         "problem": check.problem,
+        "unchecked_because": list(check.unchecked_because),
         "accepted": check.accepted,
         "notes": notes(check.outcomes),
     }
@@ -233,17 +252,19 @@ def first_divergence(check: CheckResult) -> dict[str, Any] | None:
 
 
 def notes(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """What a check's cases add up to, besides verdicts: the horizon, how often each clip bound."""
+    """What a check's cases add up to, besides verdicts: the horizon, what each clip changed."""
     found: dict[str, Any] = {}
     horizons = [o.notes for o in outcomes if "horizon" in o.notes]
     if horizons:
         found["steps"] = sum(note["steps"] for note in horizons)
         found["steps_within_horizon"] = sum(note["horizon"] for note in horizons)
         found["longest_horizon"] = max(note["horizon"] for note in horizons)
-    shares = [o.notes["clips_bound"] for o in outcomes if "clips_bound" in o.notes]
-    if shares:
-        for clip in shares[0]:
-            found[f"{clip}_bound"] = round(max(share[clip] for share in shares), 6)
+    most: dict[str, float] = {}
+    for outcome in outcomes:
+        for clip, about in outcome.notes.get("clips", {}).items():
+            most[clip] = max(most.get(clip, 0.0), about["share"])
+    if most:
+        found["clips"] = {clip: round(share, 6) for clip, share in sorted(most.items())}
     return found
 
 

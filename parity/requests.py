@@ -5,19 +5,21 @@ Cases and traces travel as the bytes they would be saved as.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import platform
 import sys
-from pathlib import Path
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from parity import archive, specs
+from parity import archive, kept, specs
 from parity.cases import Case
 from parity.declarations import Pair, Side
 from parity.errors import BadCall, MissingPackage
+from parity.lines import Marking, files_of
 from parity.opened import OPENED
 from parity.probing import probing, probing_training
 from parity.side_runner import SideRunner
@@ -38,8 +40,15 @@ INSTALL = {
 class Requests:
     """One side, opened."""
 
-    def __init__(self, runner: SideRunner) -> None:
-        self.runner = runner
+    def __init__(
+        self,
+        runner: SideRunner,
+        pair: Pair,
+        marking: Marking | None = None,
+        declared: Sequence[Path] = (),
+    ) -> None:
+        self.runner, self.pair = runner, pair
+        self._marking, self._declared = marking, declared
 
     def describe(self) -> dict[str, Any]:
         return self.runner.describe()
@@ -66,6 +75,21 @@ class Requests:
             if inside and path.is_file():
                 found.add(path.relative_to(folder).as_posix())
         return sorted(found)
+
+    def never_ran(self) -> list[tuple[str, int, int]]:
+        """File, first and last line of what never ran in this process, of this side's own files.
+
+        Raises:
+            BadCall: nobody asked for it when the side was opened.
+        """
+        if self._marking is None:
+            raise BadCall("this side was opened without marks")
+        files = files_of(self.pair, self.runner.side, self._declared, self._marking)
+        return [dataclasses.astuple(lines) for lines in self._marking.never_ran(files)]
+
+    def strangers(self, root: str) -> list[str]:
+        """Source files that this process has imported from elsewhere than ``root``."""
+        return kept.strangers(Path(root))
 
     def weights(self, settings: dict[str, Any] | None) -> dict[str, Any]:
         return self.runner.weights(settings)
@@ -100,22 +124,34 @@ class Requests:
         arrays, _ = archive.from_bytes(given, "the reference's activations")
         return self.runner.places(Case.from_bytes(case), arrays, Path(root))
 
-    def probing_state(self, case: bytes) -> list[dict[str, str]]:
-        return self.runner.probing_state(Case.from_bytes(case))
+    def probing_state(self, case: bytes, **options: Any) -> list[dict[str, str]]:
+        return self.runner.probing_state(Case.from_bytes(case), **options)
 
     def moments(self, settings: dict[str, Any] | None) -> list[str]:
         return self.runner.moments(settings)
 
-    def clip_bounds(self, case: bytes) -> dict[str, float]:
-        return self.runner.clip_bounds(Case.from_bytes(case))
+    def clips(self, case: bytes) -> dict[str, Any]:
+        return self.runner.clips(Case.from_bytes(case))
 
     def unintercepted_samples(self, case: bytes, seed: int) -> bytes:
-        samples = self.runner.unintercepted_samples(Case.from_bytes(case), seed)
-        return archive.to_bytes({"samples": samples}, {})
+        samples, repeated = self.runner.unintercepted_samples(Case.from_bytes(case), seed)
+        return archive.to_bytes({"samples": samples}, {"repeated": repeated})
 
-    def preprocess(self, images: bytes, shape: list[int]) -> bytes:
+    def refusals(
+        self,
+        entry: str,
+        calls: list[tuple[str, Any]],
+        case: bytes | None = None,
+        images: bytes = b"",
+        shape: list[int] | None = None,
+    ) -> list[str | None]:
+        if case is not None:
+            return self.runner.refusals(entry, calls, Case.from_bytes(case))
+        return self.runner.refusals(entry, calls, np.frombuffer(images, np.uint8).reshape(shape))
+
+    def preprocess(self, images: bytes, shape: list[int], **options: Any) -> bytes:
         array = np.frombuffer(images, np.uint8).reshape(shape)
-        return self.runner.preprocess(array).to_bytes()
+        return self.runner.preprocess(array, **options).to_bytes()
 
     def initial_weights(
         self, settings: dict[str, Any] | None, seeds: list[int], shapes: dict[str, list[int]]
@@ -133,14 +169,18 @@ class Requests:
         arrays, _ = archive.from_bytes(weights, "the weights")
         self.runner.write_weights(path, {name: arrays[name] for name in names}, feature_maps)
 
-    def state(self, case: bytes) -> list[dict[str, str]]:
-        return self.runner.state(Case.from_bytes(case))
+    def left_behind(self) -> list[dict[str, str]]:
+        return self.runner.left_behind()
+
+    def state(self, case: bytes, **options: Any) -> list[dict[str, str]]:
+        return self.runner.state(Case.from_bytes(case), **options)
 
 
 def open_side(
     pair: str | None,
     role: str,
     spec: str | None,
+    mark: str | None = None,
     inputs: Sequence[Mapping[str, Any]] | None = None,
 ) -> Any:
     """Resolve a side in this process and import its framework.
@@ -150,32 +190,41 @@ def open_side(
         inputs: what was said of that program's inputs.
         role: "reference" or "port".
         spec: SPEC of a declaration that replaces the pair's own, or None.
+        mark: the project's folder, if it is to be found out which of its lines never run.
 
     Raises:
         MissingPackage: the framework is not installed; says what to install.
+        specs.Raised: the side's own program raises while it is imported.
     """
     if pair is None:
         from parity.programs.requests import open_program
 
         assert spec is not None
         return open_program(role, spec, inputs or ())
-    declared_pair = specs.resolve(pair, "pair")
+    marking = None if mark is None else Marking(Path(mark))
+    with specs.declaration():
+        declared_pair = specs.resolve(pair, "pair")
     if not isinstance(declared_pair, Pair):
         raise BadCall(f"{pair!r} is a {type(declared_pair).__name__}, not a parity.Pair")
+    declared = [] if marking is None else list(marking.marked)
     side = specs.resolve(spec, "side") if spec else getattr(declared_pair, role)
     if not isinstance(side, Side):
         raise BadCall(
             f"{spec!r} is a {type(side).__name__}, not a parity.TorchSide or parity.TensorFlowSide"
         )
     if importlib.util.find_spec(side.framework) is None:
-        raise MissingPackage(
-            f"the {role} needs {side.framework}, which is not installed here: "
-            f"{INSTALL[side.framework]}"
-        )
+        raise missing(side.framework, f"the {role}")
     if side.framework == "torch":
         from parity.torch_side.side import TorchRunner
 
-        return Requests(TorchRunner(side, declared_pair))
+        return Requests(TorchRunner(side, declared_pair), declared_pair, marking, declared)
     from parity.tensorflow_side.side import TensorFlowRunner
 
-    return Requests(TensorFlowRunner(side, declared_pair))
+    return Requests(TensorFlowRunner(side, declared_pair), declared_pair, marking, declared)
+
+
+def missing(framework: str, who: str) -> MissingPackage:
+    """The error that a framework is not installed, and what to install."""
+    return MissingPackage(
+        f"{who} needs {framework}, which is not installed here: {INSTALL[framework]}"
+    )

@@ -7,11 +7,16 @@ sides, and the outcomes of all cases are pooled per check.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
+
+from parity import refusals
 from parity.cases import Case
 from parity.checks import distributions, network, preprocessing, sampler, state, training
+from parity.checks.refusals import check_refusals
 from parity.errors import BadCall, ReferenceFailed
 from parity.outcome import CheckResult, Outcome, pool
 from parity.plan import Plan
@@ -38,13 +43,10 @@ CHECKS = (
     "initialisation",
 )
 
-CLIPS = {
-    "noise_clip": "the clip after the noise",
-    "gradient_clip": "the gradient clip",
-    "update_clip": "the clip after the update",
-}
+PARTS = {"replay_buffer": "replay_buffer", "validation": "validate"}
+"""Checks of training that need an entry of their own besides."""
 
-STOPPED = "the reference failed before every case was compared"
+REFERENCE, RUN = "the reference failed", "the run was stopped"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +57,8 @@ class Property:
         name: for files of recorded cases.
         claim: in words, for the progress display.
         checks: names of the checks that its outcomes belong to.
-        needs: entries that both sides must declare.
+        needs: entries that both sides must declare. The last is what it is about: where neither
+            side declares that, it is not asked for.
         run: yields the outcomes of one case after another.
         expected: about how many cases there will be.
     """
@@ -75,67 +78,127 @@ def run_checks(
     only: Sequence[str] = (),
     case: Case | None = None,
     tell: Tell | None = None,
+    finished: list[CheckResult] | None = None,
 ) -> list[CheckResult]:
     """Run every property, or those that feed the checks named in ``only``.
 
     Args:
         case: check this saved case alone, and none of the plan's.
         tell: told (claim, cases done, cases expected) as the work goes on.
+        finished: gets the results, those of a run that did not come to its end, too.
+
+    Returns:
+        One result for each check; none for a check of entries that neither side declares.
 
     Raises:
-        BadCall: ``only`` names no check of ours.
-        ReferenceFailed: never read as the port's fault; has what was finished before.
+        BadCall: ``only`` names no check of ours, or one of what neither side declares or the pair
+            does not claim.
+        ReferenceFailed: never read as the port's fault.
     """
-    if unknown := [name for name in only if name not in CHECKS]:
-        raise BadCall(f"unknown checks {', '.join(unknown)}; known: {', '.join(CHECKS)}")
-    wanted = tuple(only) or CHECKS
+    refuse_unknown(only)
+    claims = _saved(session, case) if case is not None else properties(session, plan)
+    asked = {name for claim in claims for name in _declared(session, claim)}
+    if case is None and (never := [name for name in only if name not in asked]):
+        raise BadCall("; ".join(_why(session, name) for name in never))
+    wanted = tuple(name for name in (only or CHECKS) if name in asked)
     outcomes: dict[str, list[Outcome]] = {name: [] for name in wanted}
     seconds = dict.fromkeys(wanted, 0.0)
     unchecked: dict[str, str] = {}
-    claims = _saved(session, case) if case is not None else properties(session, plan)
-    stopped: ReferenceFailed | None = None
+    stopped: BaseException | None = None
+    why = ""
     for claim in claims:
-        mine = [name for name in claim.checks if name in wanted]
+        mine = [name for name in _declared(session, claim) if name in wanted]
         if not mine:
             continue
         if stopped is not None:
-            unchecked |= dict.fromkeys(mine, STOPPED)
+            unchecked |= dict.fromkeys(mine, why)
             continue
-        lacking = next((text for n in claim.needs if (text := session.lacking(n))), None)
-        if lacking is not None:
-            unchecked |= dict.fromkeys(mine, lacking)
+        lacking = {name: text for name in mine if (text := _lacking(session, claim, name))}
+        unchecked |= lacking
+        mine = [name for name in mine if name not in lacking]
+        if not mine:
             continue
         start = time.perf_counter()
         try:
             for done, found in enumerate(claim.run(), start=1):
                 for outcome in found:
-                    if outcome.check in outcomes:
+                    if outcome.check in outcomes and outcome.check not in lacking:
                         outcomes[outcome.check].append(outcome)
                 if tell is not None:
                     tell(claim.claim, done, claim.expected)
-        except ReferenceFailed as error:
+        except BaseException as error:  # whatever it is, what is finished by then stays
             stopped = error
-            unchecked |= dict.fromkeys(mine, STOPPED)
+            failed = isinstance(error, ReferenceFailed)
+            why = f"{REFERENCE if failed else RUN} before every case was compared"
+            unchecked |= dict.fromkeys(mine, why)
         for name in mine:
             seconds[name] += (time.perf_counter() - start) / len(mine)
     if case is None and "samples_teacher_forced" in wanted:
         unchecked |= _clips_that_never_bound(outcomes["samples_teacher_forced"])
     tested = [name for name in wanted if case is None or outcomes[name]]
     results = [
-        pool(name, outcomes[name], seconds[name], unchecked=unchecked.get(name)) for name in tested
+        pool(
+            name,
+            outcomes[name],
+            seconds[name],
+            unchecked=unchecked.get(name),
+            whole=case is None and stopped is None,
+        )
+        for name in tested
     ]
+    if finished is not None:
+        finished[:] = results
     if stopped is not None:
-        stopped.finished = results
         raise stopped
     return results
+
+
+def refuse_unknown(checks: Sequence[str]) -> None:
+    """Refuse names that are no check's.
+
+    Raises:
+        BadCall: lists them, and those there are.
+    """
+    if unknown := [name for name in checks if name not in CHECKS]:
+        raise BadCall(f"unknown checks {', '.join(unknown)}; known: {', '.join(CHECKS)}")
+
+
+def not_opened(only: Sequence[str], why: str, traceback: str) -> list[CheckResult]:
+    """What there is to say of a port that cannot be opened: every check is ``invalid``."""
+    return [
+        pool(name, [Outcome(name, failure=why, traceback=traceback)], 0.0)
+        for name in tuple(only) or CHECKS
+    ]
+
+
+def _declared(session: Session, claim: Property) -> list[str]:
+    """The claim's checks, but for those of what neither side declares."""
+    if session.undeclared(claim.needs[-1]):
+        return []
+    return [n for n in claim.checks if n not in PARTS or not session.undeclared(PARTS[n])]
+
+
+def _lacking(session: Session, claim: Property, check: str) -> str | None:
+    """What a side lacks, in words, of all that one of the claim's checks needs."""
+    needs = (*claim.needs, *((PARTS[check],) if check in PARTS else ()))
+    return next((text for entry in needs if (text := session.lacking(entry))), None)
+
+
+def _why(session: Session, check: str) -> str:
+    """Why nothing feeds the check."""
+    if check in session.not_claimed:
+        return f"{check} is not asked for: the pair does not claim it (claims=({check!r},))"
+    lacking = ", ".join(session.not_declared)
+    return f"{check} has nothing to check: neither side declares {lacking}"
 
 
 def properties(session: Session, plan: Plan) -> list[Property]:
     """Every property of the pair, over the cases of ``plan``."""
 
     def networks() -> Iterator[list[Outcome]]:
-        for recipe in plan.networks:
-            yield network.check_network(session, make_case(session, recipe))
+        for number, recipe in enumerate(plan.networks):
+            case = make_case(session, recipe)
+            yield network.check_network(session, case, twice=number == 0)
 
     def batches() -> Iterator[list[Outcome]]:
         for recipe in plan.batches:
@@ -146,23 +209,25 @@ def properties(session: Session, plan: Plan) -> list[Property]:
             yield network.check_relations(session, make_case(session, recipe))
 
     def trajectories() -> Iterator[list[Outcome]]:
+        short = min(1, len(plan.trajectories) - 1)  # the first has the published 60 steps
         for number, recipe in enumerate(plan.trajectories):
             case = make_case(session, recipe)
-            yield sampler.check_sampler(session, case, twice=number == 0)
+            yield sampler.check_sampler(session, case, twice=number == short)
 
     def noises() -> Iterator[list[Outcome]]:
         for recipe in plan.noises:
             case = make_case(session, recipe)
-            zeros = dataclasses.replace(case, images=case.images * 0)
-            yield distributions.check_noise(session, zeros)
+            middle = np.full_like(case.images, sum(session.pair.image_range) / 2)
+            yield distributions.check_noise(session, dataclasses.replace(case, images=middle))
 
     def states() -> Iterator[list[Outcome]]:
         for recipe in plan.states:
             yield state.check_state_restored(session, make_case(session, recipe))
 
     def trainings() -> Iterator[list[Outcome]]:
-        for recipe in plan.trainings:
-            yield training.check_training(session, make_case(session, recipe))
+        for number, recipe in enumerate(plan.trainings):
+            case = make_case(session, recipe)
+            yield training.check_training(session, case, twice=number == 0)
 
     def preprocessings() -> Iterator[list[Outcome]]:
         yield preprocessing.check_preprocessing(session, preprocessing.all_grey_levels())
@@ -171,8 +236,11 @@ def properties(session: Session, plan: Plan) -> list[Property]:
         for settings, seeds in plan.initialisations:
             yield distributions.check_initialisation(session, settings, list(seeds))
 
+    def left_behind() -> Iterator[list[Outcome]]:
+        yield state.check_left_behind(session)
+
     both = ("model", "generate_samples")
-    return [
+    found = [
         Property(
             "networks",
             "energies, gradients and activations",
@@ -225,22 +293,46 @@ def properties(session: Session, plan: Plan) -> list[Property]:
             "trainings",
             "training steps",
             (*training.TRAINING_CHECKS, "draw_log"),
-            ("model", "train_step", "make_optimizer"),
+            ("model", "make_optimizer", "train_step"),
             trainings,
             len(plan.trainings),
         ),
         Property(
             "preprocessing", "preprocessing", ("preprocessing",), ("preprocess",), preprocessings, 1
         ),
-        Property(
-            "initialisations",
-            "fresh weights",
-            ("initialisation",),
-            ("model",),
-            initialisations,
-            len(plan.initialisations),
-        ),
     ]
+    for entry in plan.refusals:
+        found.append(
+            Property(
+                f"refusals_{entry}",
+                f"bad calls of {entry}",
+                (refusals.CHECKS[entry],),
+                (entry,),
+                functools.partial(_refusals, session, entry),
+                1,
+            )
+        )
+    if session.claims("initialisation"):
+        found.append(
+            Property(
+                "initialisations",
+                "fresh weights",
+                ("initialisation",),
+                ("model",),
+                initialisations,
+                len(plan.initialisations),
+            )
+        )
+    found.append(
+        Property(
+            "process", "what calls leave behind", ("state_restored",), ("model",), left_behind, 1
+        )
+    )
+    return found
+
+
+def _refusals(session: Session, entry: str) -> Iterator[list[Outcome]]:
+    yield check_refusals(session, entry)
 
 
 def _saved(session: Session, case: Case) -> list[Property]:
@@ -269,7 +361,7 @@ def _saved(session: Session, case: Case) -> list[Property]:
                 "saved",
                 "the saved case: training",
                 (*training.TRAINING_CHECKS, "draw_log"),
-                ("model", "train_step", "make_optimizer"),
+                ("model", "make_optimizer", "train_step"),
                 trainings,
                 1,
             )
@@ -318,11 +410,21 @@ def _saved(session: Session, case: Case) -> list[Property]:
 
 
 def _clips_that_never_bound(outcomes: Sequence[Outcome]) -> dict[str, str]:
-    """A clip that never changed an element was not tested, so its check is not green."""
-    shares = [o.notes["clips_bound"] for o in outcomes if "clips_bound" in o.notes]
-    if not shares:
-        return {}
-    never = [text for clip, text in CLIPS.items() if all(share[clip] == 0 for share in shares)]
+    """A limit of the reference's that never changed an element was not tested, so its check is not
+    green. Which limits there are, the reference says; it may have none."""
+    most: dict[str, dict[str, float]] = {}
+    for outcome in outcomes:
+        for clip, about in outcome.notes.get("clips", {}).items():
+            limits = most.setdefault(clip, {})
+            for limit, share in about["limits"].items():
+                limits[limit] = max(limits.get(limit, 0.0), share)
+    never = []
+    for clip, limits in most.items():
+        idle = [limit for limit, share in limits.items() if share == 0]
+        if len(idle) == len(limits):
+            never.append(f"the reference's clip at {clip}")
+        elif idle:
+            never.append(f"the {' and '.join(idle)} limit of the reference's clip at {clip}")
     if not never:
         return {}
     return {"samples_teacher_forced": f"{' and '.join(never)} never bound in any case"}

@@ -9,15 +9,19 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
 from parity import archive, specs
 from parity.cases import Case, check_images
-from parity.declarations import Pair
-from parity.errors import BadCall, PortFailed
+from parity.declarations import CLAIMS, ENTRIES, Pair
+from parity.errors import BadCall, ParityError, PortFailed, ReferenceFailed
+from parity.kept import Kept
+from parity.lines import Lines
 from parity.recorded import Recorded, Recorder
+from parity.refusals import REFUSING
+from parity.repeated import refuse_different
 from parity.traces import Trace
 from parity.weights import check_weights
 from parity.workers import DEFAULT_TIMEOUT, InProcess, Twins, Worker
@@ -27,8 +31,35 @@ Settings = Mapping[str, Any] | None
 MOST_HUNG = 2
 """Kinds of question on which a port may hang before it is asked nothing any more."""
 
+QUESTIONS = {
+    "network": "the network",
+    "samples": "generate_samples",
+    "training": "training steps",
+}
+"""What a side is asked, in words."""
+
+MOST_TRACES = 64
+"""Answers of the reference that are kept as they were read; those longest unused go first."""
+
 ANYWHERE = ("python", "numpy", "system", "isa")
 """What is asked of every process's environment, and so of two sides twice."""
+
+
+EMPTY_BATCH = ("model", "generate_samples")
+"""The functions that a claim of the empty batch is about."""
+
+
+class PortKnown(Protocol):
+    """Answers that a port can be known to give, under keys."""
+
+    def key(self, method: str, arguments: Mapping[str, Any]) -> str | None:
+        """What the answer to a question is kept under; None for one that is to be asked."""
+
+    def get(self, key: str | None) -> Any:
+        """The answer, or None."""
+
+    def keep(self, key: str | None, answer: Any) -> None:
+        """What was answered."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +86,10 @@ class Session:
         timeout: seconds a side may take for one answer.
         twins: run the reference in two processes, where there is a core for each.
         remember: keep the reference's answers, for many ports against one reference.
+        kept: keep them in the project's folder too, for the next process (``parity.kept``).
         recorded: its answers from before, in place of a reference that runs.
         root: the project's folder, which the pair's paths are relative to.
+        mark: find out which lines of the port never run, where it has a process of its own.
 
     Raises:
         BadCall: a SPEC names nothing, or something else than it should.
@@ -72,8 +105,10 @@ class Session:
         timeout: float = DEFAULT_TIMEOUT,
         twins: bool = False,
         remember: bool = False,
+        kept: bool = False,
         recorded: Recorded | None = None,
         root: Path | None = None,
+        mark: bool = False,
     ) -> None:
         self.pair_spec = pair
         self.root = Path.cwd() if root is None else root
@@ -82,22 +117,29 @@ class Session:
             raise BadCall(f"{pair!r} is a {type(declared).__name__}, not a parity.Pair")
         self.pair = declared
         self._port_arguments: dict[str, Any] = {"spec": port, "timeout": timeout}
-        self.reference: Worker | Twins | Recorder | Recorded
+
+        def start() -> Worker | Twins:
+            worker = Worker("reference", pair, reference, timeout=timeout)
+            if not twins or (os.cpu_count() or 1) == 1:
+                return worker
+            return Twins(worker, Worker("reference", pair, reference, timeout=timeout))
+
+        self.reference: Worker | Twins | Recorder | Recorded | Kept
         if recorded is not None:
             self.reference = recorded
+        elif kept:
+            self.reference = Kept(start, pair, reference, self.root)
         else:
-            self.reference = Worker("reference", pair, reference, timeout=timeout)
-        if twins and isinstance(self.reference, Worker) and (os.cpu_count() or 1) > 1:
-            again = Worker("reference", pair, reference, timeout=timeout)
-            self.reference = Twins(self.reference, again)
-        if remember and isinstance(self.reference, Worker | Twins):
-            self.reference = Recorder(self.reference)
+            self.reference = Recorder(start()) if remember else start()
         self.port: Worker | InProcess | None = None
+        self._marked: Worker | None = None
         try:
             if in_process:
                 self.port = InProcess("port", pair, port)
             else:
-                self.port = Worker("port", pair, port, timeout=timeout)
+                marked = self.root if mark else None
+                self.port = Worker("port", pair, port, timeout=timeout, mark=marked)
+                self._marked = self.port if mark else None
         except BaseException:
             self.close()
             raise
@@ -108,11 +150,16 @@ class Session:
         """Whether an explanation says which lines of the port it is about."""
         self.port_answers: list[str] | None = None
         """Digests of the port's answers, in order, if someone puts a list here."""
+        self.port_known: PortKnown | None = None
+        """Answers that a port is known to give, if someone puts them here: it is not asked then."""
         self._method = ""
+        self._key: str | None = None
+        self._known: Any = None
         self._hung: dict[str, PortFailed] = {}
         self._facts: dict[str, ModelFacts] = {}
         self._trained: dict[str, dict[str, np.ndarray]] = {}
         self._images: np.ndarray | None = None
+        self._traces: dict[int, tuple[bytes, Trace]] = {}
         self._moments: tuple[str, ...] | None = None
 
     def __enter__(self) -> Self:
@@ -124,17 +171,34 @@ class Session:
 
         Raises:
             MissingPackage, ReferenceFailed, PortFailed: a side cannot be opened.
+            BadCall: one file that was to hold both sides raises.
         """
         assert self.port is not None
         try:
-            if isinstance(self.port, InProcess):
-                self.port_about = self.port.receive()
-            self.reference_about = self.reference.receive()
-            if isinstance(self.port, Worker):
-                self.port_about = self.port.receive()
+            try:
+                self.reference_about = self.reference.receive()
+            except ReferenceFailed as error:
+                self._refuse_one_file(error)
+                raise
+            self.port_about = self.port.receive()
         except BaseException:
             self.close()
             raise
+
+    def _refuse_one_file(self, error: ReferenceFailed) -> None:
+        """A file that holds both sides is neither side's: where it raises, the call is wrong."""
+        if error.raised_in is None or self.port is None:
+            return
+        try:
+            self.port.receive()
+        except PortFailed as other:
+            if other.raised_in == error.raised_in:
+                both = BadCall(f"both sides are in {error.raised_in}, which raises: {error}")
+                for note in getattr(error, "__notes__", ()):
+                    both.add_note(note)
+                raise both from error
+        except ParityError:
+            return  # the reference is told first
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -188,6 +252,43 @@ class Session:
         ]
         declare = "declares" if len(missing) == 1 else "declare"
         return f"the {' and the '.join(missing)} {declare} no {entry}" if missing else None
+
+    def undeclared(self, entry: str) -> bool:
+        """Whether neither side declares ``entry``, which then is not asked for."""
+        either = {*self.reference_about["entries"], *self.port_about["entries"]}
+        return entry not in either
+
+    @property
+    def not_declared(self) -> tuple[str, ...]:
+        """The entries that neither side declares."""
+        return tuple(entry for entry in ENTRIES if self.undeclared(entry))
+
+    def claims(self, claim: str, *entries: str) -> bool:
+        """Whether ``claim`` is made for all of ``entries``, or for any port if none are given.
+
+        The pair claims what it does of its own functions. A port that was put in its place is held
+        to that where it is of the very same functions: others have claimed nothing.
+        """
+        if claim not in self.pair.claims:
+            return False
+        own = self._port_arguments["spec"] is None
+        names = self.port_about["names"]
+        return own or all(
+            isinstance(ours := getattr(self.pair.port, entry), str) and names.get(entry) == ours
+            for entry in entries
+        )
+
+    @property
+    def not_claimed(self) -> tuple[str, ...]:
+        """What could be claimed and is not; of functions, those that a replaced port brought."""
+        found = [claim for claim in CLAIMS if claim not in self.pair.claims]
+        if "refusals" in self.pair.claims:
+            others = [e for e in ENTRIES if self.has(e) and not self.claims("refusals", e)]
+            found += [f"refusals of {entry}" for entry in others if entry in REFUSING]
+        if "empty_batch" in self.pair.claims and self.has("generate_samples"):
+            whole = self.claims("empty_batch", *EMPTY_BATCH)
+            found += [] if whole else ["empty_batch"]
+        return tuple(found)
 
     def both_support(self, option: str) -> bool:
         """Whether both sides' samplers take the optional argument ``option``."""
@@ -262,7 +363,8 @@ class Session:
     def real_images(self) -> np.ndarray | None:
         """The pair's real images, (N, H, W, C) float32, or None if it declares none."""
         if self._images is None and self.pair.images is not None:
-            images = np.asarray(specs.entry(self.pair.images)())
+            with specs.declaration("images"):
+                images = np.asarray(specs.entry(self.pair.images)())
             check_images(images, "the pair's images", within=self.pair.image_range)
             if images.shape[1:] != self.facts(None).image_shape:
                 raise BadCall(
@@ -282,7 +384,8 @@ class Session:
     ) -> tuple[Trace, Trace | PortFailed]:
         """The same question to both sides at once; they work in parallel.
 
-        A port that fails is an answer like another; a reference that fails raises.
+        A port that fails is an answer like another; a reference that fails raises, and so does one
+        that was asked twice and gave other bits.
         """
         data = case.to_bytes()
         failure = self._send_port(method, data, dict(port or {}))
@@ -291,7 +394,25 @@ class Session:
             port_answer = failure or self._receive_port(lambda b: Trace.from_bytes(b, "the port"))
         finally:
             answer = self.reference.receive()
-        return Trace.from_bytes(answer, "the reference").reduced(), port_answer
+        return self._read_reference(answer, method), port_answer
+
+    def _read_reference(self, answer: bytes, method: str) -> Trace:
+        """What an answer of the reference says; one that is kept and given again is read once."""
+
+        def read() -> Trace:
+            trace = Trace.from_bytes(answer, "the reference")
+            refuse_different(trace.notes, QUESTIONS.get(method, method))
+            return trace.reduced()
+
+        if isinstance(self.reference, Worker | Twins):
+            return read()
+        kept, trace = self._traces.pop(id(answer), (None, None))
+        if kept is not answer or trace is None:
+            trace = read()
+        self._traces[id(answer)] = (answer, trace)
+        if len(self._traces) > MOST_TRACES:
+            self._traces.pop(next(iter(self._traces)))
+        return trace
 
     def ask_reference(self, method: str, case: Case, **options: Any) -> Any:
         """A question to the reference alone."""
@@ -313,6 +434,12 @@ class Session:
             options["case"] = case
         if (given_up := self._given_up(method)) is not None:
             return given_up
+        self._key = self._known = None
+        if self.port_known is not None:
+            self._key = self.port_known.key(method, options)
+            self._known = self.port_known.get(self._key)
+            if self._known is not None:
+                return None
         try:
             self.port.send(method, **options)
         except PortFailed:
@@ -326,7 +453,9 @@ class Session:
     def _receive_port(self, read: Callable[[Any], Any], noted: bool = True) -> Any:
         assert self.port is not None
         try:
-            answer = self.port.receive()
+            answer = self.port.receive() if self._known is None else self._known
+            if self.port_known is not None and self._known is None:
+                self.port_known.keep(self._key, answer)
         except PortFailed as error:
             if error.hung:
                 self._hung[self._method] = error
@@ -349,8 +478,11 @@ class Session:
 
     def _note(self, answer: Any) -> None:
         if self.port_answers is not None:
+            # That it raised is an answer, its words are not.
             if isinstance(answer, str):
-                answer = answer.partition(":")[0]  # that it raised is an answer, its words are not
+                answer = answer.partition(":")[0]
+            elif isinstance(answer, list):
+                answer = [a.partition(":")[0] if isinstance(a, str) else a for a in answer]
             data = answer if isinstance(answer, bytes) else repr(answer).encode()
             self.port_answers.append(hashlib.sha256(data).hexdigest())
 
@@ -374,6 +506,16 @@ class Session:
         self.port_about = self.port.receive()
         if overlay is not None:
             self.port_about = self.port.ask("overlay", folder=str(overlay))
+
+    def never_ran(self) -> list[Lines] | None:
+        """The lines of the port that never ran so far; None if that is not known, for nobody asked
+        for it or the process that ran them is gone."""
+        if self._marked is None or self._marked is not self.port or not self._marked.alive:
+            return None
+        try:
+            return [Lines(*lines) for lines in self._marked.ask("never_ran")]
+        except PortFailed:
+            return None
 
     def environment(self) -> dict[str, str]:
         """Versions and settings that decide last bits, of both sides."""

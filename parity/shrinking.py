@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
+from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import hypothesis
+from hypothesis.internal.conjecture import engine
 from hypothesis.strategies import SearchStrategy
 
 import parity.drawing  # noqa: F401  # the backend "parity"
@@ -22,38 +26,67 @@ from parity.runner import run_checks
 from parity.session import Session, Settings
 
 TRIES = 60
-"""Cases run while shrinking: a few seconds for the published pair."""
+"""Cases run while shrinking, at most: a few seconds for the published pair."""
+
+STALE = 20
+"""Cases run in a row of which none is a smaller one that fails, after which it is left at that."""
 
 FOLDER = Path(".parity") / "failing"
 """Where failing cases are kept, in the project's folder."""
 
 
 def smallest(
-    session: Session, check: CheckResult, profile: Profile, seed: int, tell: Tell | None = None
+    session: Session,
+    check: CheckResult,
+    profile: Profile,
+    seed: int,
+    tell: Tell | None = None,
+    found: Callable[[Case], None] = lambda _: None,
 ) -> Case | None:
     """The smallest case found on which ``check`` is red; None if no case of it can be run again.
 
     Smaller architectures first, then fewer images and steps, as Hypothesis shrinks them.
+
+    Args:
+        found: told each failing case that is smaller than those before, which is kept whatever
+            ends the search.
     """
     first = check.first_bad
     if first is None or first.case is None or first.case.origin.get("weights") is None:
         return None
     known: dict[str, bool] = {}
+    failed: list[Exception] = []
+    best: Case | None = None
+    stale = 0
 
     def red(recipe: Recipe) -> bool:
+        nonlocal best, stale
         key = repr(recipe)
         if key not in known:
-            if len(known) >= TRIES:
+            enough = len(known) >= TRIES or (best is not None and stale >= STALE)
+            if enough or session.port_hung or failed:
                 return False
-            case = make_case(session, recipe)
-            found = run_checks(session, Plan(), only=(check.name,), case=case)
-            known[key] = any(not result.verdict.green for result in found)
+            try:
+                case = make_case(session, recipe)
+                results = run_checks(session, Plan(), only=(check.name,), case=case)
+            except Exception as error:  # which Hypothesis would take for what is looked for
+                failed.append(error)
+                return False
+            known[key] = any(not result.verdict.green for result in results)
+            stale += 1
+            if known[key] and not session.port_hung:
+                best, stale = case, 0  # once one has failed, only smaller ones are asked for
+                found(case)
             if tell is not None:
                 tell("shrinking the failing case", len(known), TRIES)
         return known[key]
 
-    try:
-        recipe = hypothesis.find(
+    # Hypothesis itself stops after five minutes; what is found then depended on the machine.
+    with (
+        mock.patch.object(engine, "MAX_SHRINKING_SECONDS", math.inf),
+        contextlib.suppress(hypothesis.errors.NoSuchExample),
+    ):
+        hypothesis.find(
             _like(session, first.case, profile, seed),
             red,
             random=random.Random(seed),
@@ -65,9 +98,10 @@ def smallest(
                 suppress_health_check=list(hypothesis.HealthCheck),
             ),
         )
-    except hypothesis.errors.NoSuchExample:
-        return first.case  # only the cases that every run has, such as trained weights, are red
-    return make_case(session, recipe)
+    if failed:
+        raise failed[0]
+    # Perhaps only the cases that every run has, such as trained weights, are red.
+    return first.case if best is None else best
 
 
 def smallest_recorded(check: CheckResult) -> Case | None:
@@ -83,8 +117,9 @@ def _like(session: Session, case: Case, profile: Profile, seed: int) -> SearchSt
         return sum(math.prod(shape) for shape in session.facts(settings).shapes)
 
     if case.training is not None:
-        return strategies.trainings(session)
-    pool: list[Settings] = [None, *strategies.architectures(session, profile.architectures, seed)]
+        return strategies.trainings(session, max_steps=case.training.steps)
+    drawn = strategies.architectures(session, profile.architectures, seed, more=profile.more)
+    pool: list[Settings] = [None, *drawn.cases]
     calls = None
     if case.sampler is not None:
         calls = strategies.sampler_calls(session, max_steps=profile.max_steps)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
+import functools
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,14 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from parity import specs
+from parity import layouts, refusals, specs
 from parity.cases import Case
+from parity.cotangents import cotangent
 from parity.declarations import ENTRIES, Pair, Side
 from parity.errors import BadCall
 from parity.explain.sampler.probe import Probe
 from parity.explain.training import Evaluation, TrainingProbe
 from parity.floor import floors_of, moved_copies
 from parity.randomness import SharedRandomness, host_generators_seeded
+from parity.repeated import MOVED, note_difference
 from parity.signatures import BoundSampler, bind
 from parity.traces import PRECISIONS, Trace, chosen
 from parity.training import Trainer
@@ -47,6 +50,31 @@ class Run:
     notes: dict[str, Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class Pulled:
+    """What outputs are multiplied by before gradients are taken (``parity.cotangents``).
+
+    Attributes:
+        key: the case's.
+        sign: 1, or -1 for a side whose outputs are the reference's with the other sign.
+        layout: the side's.
+        rows: which images of the case are evaluated; the first by default.
+    """
+
+    key: int
+    sign: int
+    layout: str
+    rows: tuple[int, ...] | None = None
+
+    def by(self, shape: Sequence[int], batch: int, dtype: str) -> np.ndarray:
+        """The cotangent of outputs of ``shape``, in the side's own layout."""
+        canonical = np.empty(shape, np.bool_)
+        canonical = layouts.images_to_canonical(canonical, self.layout)
+        values = cotangent(self.key, canonical.shape, batch, self.rows)
+        own = layouts.images_from_canonical(values, self.layout)
+        return np.asarray(self.sign * own, dtype=dtype)
+
+
 class SideRunner(abc.ABC):
     """Answers observables for one side.
 
@@ -59,7 +87,8 @@ class SideRunner(abc.ABC):
         self.side = side
         self._settings_type = None
         if pair is not None and pair.settings is not None:
-            self._settings_type = specs.entry(pair.settings)
+            with specs.declaration():
+                self._settings_type = specs.entry(pair.settings)
         self._models: dict[tuple[str, str], Any] = {}
         self._sampler: BoundSampler | None = None
 
@@ -78,8 +107,12 @@ class SideRunner(abc.ABC):
         """Put canonical weights into the model, all of them or, on error, none."""
 
     @abc.abstractmethod
-    def evaluate(self, model: Any, images: np.ndarray) -> Arrays:
-        """``energies`` (B,) and ``energy_gradients`` (B, H, W, C)."""
+    def evaluate(self, model: Any, images: np.ndarray, pulled: Pulled) -> Arrays:
+        """``energies`` (B,) and ``energy_gradients`` (B, H, W, C).
+
+        Outputs of another shape are answered as they are, canonical; the gradients are those of
+        the outputs times their cotangent.
+        """
 
     @abc.abstractmethod
     def evaluated_with_activations(self, run: Run, images: np.ndarray) -> Arrays:
@@ -103,6 +136,14 @@ class SideRunner(abc.ABC):
         """``preprocess(images)`` in canonical layout."""
 
     @abc.abstractmethod
+    def as_tensor(self, array: np.ndarray) -> Any:
+        """An array of any rank and dtype as it is."""
+
+    @abc.abstractmethod
+    def forward(self, model: Any, images: Any) -> Any:
+        """What the model returns, not in training."""
+
+    @abc.abstractmethod
     def seed(self, seed: int) -> None:
         """Seed the framework's own generators."""
 
@@ -114,9 +155,9 @@ class SideRunner(abc.ABC):
     def weights(self, settings: Mapping[str, Any] | None) -> dict[str, Any]:
         """The reference's weights: ``names``, ``shapes``, ``feature_maps``, and ``image_shape``."""
 
-    @abc.abstractmethod
-    def clip_bounds(self, case: Case) -> dict[str, float]:
-        """How large a part of the elements each clip of the sampler changed."""
+    def clips(self, case: Case) -> dict[str, Any]:
+        """What each clip of the sampler changed; only a reference is asked."""
+        raise BadCall(f"a {self.side.framework} side is not asked for its clips")
 
     @abc.abstractmethod
     def initial_weights(
@@ -156,9 +197,10 @@ class SideRunner(abc.ABC):
     def training_probe(self, probe: TrainingProbe, evaluated: list[Evaluation]) -> Any:
         """The training probe as a model of the framework; keeps the images it is evaluated on."""
 
-    def cotangents(self, model: Any, images: np.ndarray) -> Arrays:
-        """The gradient of the energies for the images and for each layer's values before its
-        activation, ``cotangents/images`` and ``cotangents/<layer>``; only a reference is asked."""
+    def cotangents(self, model: Any, images: np.ndarray, pulled: Pulled) -> Arrays:
+        """The gradient of the energies, times their cotangent, for the images and for each layer's
+        values before its activation, ``cotangents/images`` and ``cotangents/<layer>``; only a
+        reference is asked."""
         raise BadCall(f"a {self.side.framework} side is not asked for cotangents")
 
     def segments(self, case: Case, substituted: Arrays) -> Trace:
@@ -177,11 +219,23 @@ class SideRunner(abc.ABC):
     def moments(self, settings: Mapping[str, Any] | None) -> list[str]:
         """What the reference's optimizer keeps for each weight, such as "momentum"."""
 
-    def state(self, case: Case) -> list[dict[str, str]]:
-        """What ``generate_samples`` leaves behind; only a port is asked."""
+    def entered(self, entry: str) -> contextlib.AbstractContextManager[None]:
+        """Around one call of the user's code, whatever that is asked for."""
+        return contextlib.nullcontext()
+
+    def left_behind(self) -> list[dict[str, str]]:
+        """What calls so far have changed in the whole process; only a port is asked."""
+        raise BadCall(f"a {self.side.framework} side is not asked what it leaves behind")
+
+    def state(self, case: Case, *, empty_batch: bool) -> list[dict[str, str]]:
+        """What ``generate_samples`` leaves behind; only a port is asked.
+
+        Args:
+            empty_batch: whether it must take no images, too.
+        """
         raise BadCall(f"a {self.side.framework} side keeps no state to restore")
 
-    def probing_state(self, case: Case) -> list[dict[str, str]]:
+    def probing_state(self, case: Case, *, empty_batch: bool) -> list[dict[str, str]]:
         """What ``generate_samples`` leaves behind on the probe energy; only a port is asked."""
         raise BadCall(f"a {self.side.framework} side keeps no state to restore")
 
@@ -220,6 +274,7 @@ class SideRunner(abc.ABC):
             "framework": self.side.framework,
             "layout": self.side.layout,
             "entries": entries,
+            "names": {n: e for n in entries if isinstance(e := getattr(self.side, n), str)},
             "takes_settings": self._takes_settings(),
             "given_settings": self._given_settings(entries),
             "gradient_clip": False,
@@ -237,12 +292,15 @@ class SideRunner(abc.ABC):
         copies: int = 0,
         activations: bool = True,
         subsets: Sequence[Sequence[int]] = (),
+        twice: bool = False,
         precisions: Sequence[str] = PRECISIONS,
     ) -> Trace:
         """Energies, gradients and activations of the case's images, in both precisions.
 
         Args:
             copies: moved copies for the noise floor; 0 leaves it out.
+            twice: answer the case and its last moved copy once more after all of them: notes
+                ``differs``, in words, if other bits come out.
             subsets: indices of images to evaluate once more as batches of their own; answered as
                 ``energies@0``, ``energy_gradients@0`` and so on.
         """
@@ -260,10 +318,15 @@ class SideRunner(abc.ABC):
                         for copy in moved_copies(case, precision, copies):
                             self.load(model, case, copy.weights)
                             moved_answers.append(self._evaluated(run, copy.images, activations))
+                        if twice:
+                            again = self._evaluated(run, copy.images, activations)
+                            note_difference(notes, moved_answers[-1], again, MOVED)
                     floors[precision] = floors_of(own, moved_answers, precision)
                     self.load(model, case, case.weights)
+                if twice:
+                    note_difference(notes, own, self._evaluated(run, images, activations))
                 for number, subset in enumerate(subsets):
-                    part = self._evaluated(run, images[list(subset)], activations=False)
+                    part = self._evaluated(run, images[list(subset)], False, tuple(subset))
                     own |= {f"{name}@{number}": array for name, array in part.items()}
                 arrays[precision] = own
         return Trace(arrays, floors, notes=notes)
@@ -272,19 +335,27 @@ class SideRunner(abc.ABC):
         """``cotangents`` of the case's images in float64, with their floors."""
         notes: dict[str, Any] = {}
         with self.ready(case, "float64", notes) as model:
-            own = self.cotangents(model, case.images.astype("float64"))
+            pulled = self.pulled(case)
+            own = self.cotangents(model, case.images.astype("float64"), pulled)
             moved_answers = []
             with self.rough(model):
                 for copy in moved_copies(case, "float64", copies):
                     self.load(model, case, copy.weights)
-                    moved_answers.append(self.cotangents(model, copy.images))
+                    moved_answers.append(self.cotangents(model, copy.images, pulled))
             self.load(model, case, case.weights)
         return Trace({"float64": own}, {"float64": floors_of(own, moved_answers, "float64")})
 
     def samples(
-        self, case: Case, *, copies: int = 0, precisions: Sequence[str] = PRECISIONS
+        self,
+        case: Case,
+        *,
+        copies: int = 0,
+        twice: bool = False,
+        precisions: Sequence[str] = PRECISIONS,
     ) -> Trace:
         """The trajectory of the case's images under shared noise, in both precisions.
+
+        ``twice`` is as of :meth:`network`.
 
         A sampler that cannot return every step is run once for each number of steps, or if they
         are many for 1, 2, 4, ...: notes ``ran``.
@@ -309,19 +380,37 @@ class SideRunner(abc.ABC):
                     stack.enter_context(self.compiled(model, case.sampler.steps * copies))
                     for copy in moved_copies(case, precision, copies):
                         self.load(model, case, copy.weights)
+                        moved, _ = self._trajectory(run, copy.images)
+                        moved_answers.append({"samples": moved})
+                    if twice:
                         again, _ = self._trajectory(run, copy.images)
-                        moved_answers.append({"samples": again})
+                        note_difference(notes, moved_answers[-1], {"samples": again}, MOVED)
                     floors[precision] = floors_of(
                         arrays[precision], moved_answers, precision, by_step=("samples",)
                     )
                     self.load(model, case, case.weights)
+            if twice:  # as at first: eager, with exact derivatives
+                with self.ready(case, precision, notes) as model:
+                    run = Run(model, case, precision, notes)
+                    again, _ = self._trajectory(run, case.images.astype(precision))
+                note_difference(notes, arrays[precision], {"samples": again})
         return Trace(arrays, floors, draws, notes)
 
-    def _evaluated(self, run: Run, images: np.ndarray, activations: bool) -> Arrays:
+    def pulled(self, case: Case, rows: tuple[int, ...] | None = None) -> Pulled:
+        """What this side's outputs are multiplied by on the case."""
+        return Pulled(case.key, self.side.energy_sign, self.side.layout, rows)
+
+    def _evaluated(
+        self,
+        run: Run,
+        images: np.ndarray,
+        activations: bool,
+        rows: tuple[int, ...] | None = None,
+    ) -> Arrays:
         if activations:
             return self.evaluated_with_activations(run, images)
         with self.shared_in(run):
-            return self.evaluate(run.model, images)
+            return self.evaluate(run.model, images, self.pulled(run.case, rows))
 
     def _trajectory(self, run: Run, images: np.ndarray) -> tuple[np.ndarray, SharedRandomness]:
         assert run.case.sampler is not None
@@ -339,30 +428,110 @@ class SideRunner(abc.ABC):
         run.notes["ran"] = ran
         return np.concatenate(parts), randomness
 
-    def unintercepted_samples(self, case: Case, seed: int) -> np.ndarray:
+    def unintercepted_samples(self, case: Case, seed: int) -> tuple[np.ndarray, bool]:
         """(steps, B, H, W, C) float32, with the framework's own noise.
 
         A sampler that cannot return every step is run step by step.
+
+        Returns:
+            The samples, and whether a second call, for which nothing is seeded, gave the same.
         """
         assert case.sampler is not None
         with self.precision("float32"):
             model = self.built(case.settings, "float32")
             self.load(model, case, case.weights)
             self.seed(seed)
-            if self.sampler_entry.supports("return_every_step"):
-                return self.sample(model, case, case.images, case.sampler.steps, True)
-            states = [case.images]
-            for _ in range(case.sampler.steps):
-                states.append(self.sample(model, case, states[-1], 1, False)[0])
-            return np.stack(states[1:])
+            with host_generators_seeded(seed):
+                samples, again = (self._own_samples(model, case) for _ in range(2))
+        return samples, np.array_equal(samples, again)
 
-    def preprocess(self, images: np.ndarray) -> Trace:
-        """``preprocess(images)`` in both precisions, as ``preprocessed``."""
+    def _own_samples(self, model: Any, case: Case) -> np.ndarray:
+        assert case.sampler is not None
+        if self.sampler_entry.supports("return_every_step"):
+            return self.sample(model, case, case.images, case.sampler.steps, True)
+        states = [case.images]
+        for _ in range(case.sampler.steps):
+            states.append(self.sample(model, case, states[-1], 1, False)[0])
+        return np.stack(states[1:])
+
+    def preprocess(self, images: np.ndarray, *, twice: bool = False) -> Trace:
+        """``preprocess(images)`` in both precisions, as ``preprocessed``; ``twice`` as of
+        :meth:`network`."""
         arrays: dict[str, Arrays] = {}
+        notes: dict[str, Any] = {}
         for precision in PRECISIONS:
             with self.precision(precision):
                 arrays[precision] = {"preprocessed": self.preprocessed(images)}
-        return Trace(arrays)
+                if twice:
+                    again = {"preprocessed": self.preprocessed(images)}
+                    note_difference(notes, arrays[precision], again)
+        return Trace(arrays, notes=notes)
+
+    def refusals(
+        self, entry: str, calls: Sequence[tuple[str, Any]], given: Case | np.ndarray
+    ) -> list[str | None]:
+        """What each call (``parity.refusals``) raises; None where it returns.
+
+        Args:
+            given: what a plain call is made with: uint8 images for ``preprocess``, else a case.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.precision("float64"))
+            if isinstance(given, np.ndarray):
+                call = functools.partial(self._preprocess_call, given)
+            elif entry == "model":
+                call = functools.partial(self._model_call, given)
+            else:
+                training = entry != "generate_samples"
+                model = self._probe_of(given, training)
+                stack.enter_context(self.shared(model, given, "float64", {}))
+                make = self._training_call if training else self._sampler_call
+                call = functools.partial(make, model, given, entry)
+            return [refusals.asked(functools.partial(call, *asked)) for asked in calls]
+
+    def _probe_of(self, case: Case, training: bool) -> Any:
+        if not training:
+            return self.probe_model(Probe.drawn(), [])
+        model = self.training_probe(TrainingProbe.drawn(case.images.shape[1:]), [])
+        self.load(model, case, case.weights)
+        return model
+
+    def _preprocess_call(self, images: np.ndarray, argument: str, edit: str) -> None:
+        given = refusals.edited(images, edit) if argument else images
+        with self.entered("preprocess"):
+            specs.entry(self.side.preprocess)(given)
+
+    def _model_call(self, case: Case, argument: str, value: Any) -> None:
+        if argument == "settings":
+            self.build(value)
+        else:
+            self.forward(self.built(None, "float64"), self._edited(case, value))
+
+    def _sampler_call(self, model: Any, case: Case, entry: str, argument: str, value: Any) -> None:
+        assert case.sampler is not None
+        call = {**dataclasses.asdict(case.sampler), "steps": 2}
+        if argument == "images":
+            call["images"] = self._edited(case, value)
+        else:
+            call |= {"images": self._edited(case, None)} | ({argument: value} if argument else {})
+        self.sampler_entry(model=model, **call)
+
+    def _training_call(self, model: Any, case: Case, entry: str, argument: str, value: Any) -> None:
+        """Of a fresh trainer, for what is refused may have left a trace in the last one."""
+        trainer, real = self.trainer(model, case), self._edited(case, value)
+        if entry == "validate":
+            trainer.call("validate", model, real)
+            return
+        buffer = () if trainer.buffer is None else (trainer.buffer,)
+        trainer.call("train_step", model, trainer.optimizer, real, *buffer)
+
+    def _edited(self, case: Case, edit: str | None) -> Any:
+        """The case's images in this side's layout and, if one is named, edited."""
+        images = layouts.images_from_canonical(case.images.astype("float64"), self.side.layout)
+        if edit is not None:
+            channels = 1 if self.side.layout == "NCHW" else -1
+            images = refusals.edited(images, edit, channels)
+        return self.as_tensor(images)
 
     @property
     def sampler_entry(self) -> BoundSampler:
@@ -410,9 +579,10 @@ class SideRunner(abc.ABC):
         if self.side.model is None:
             raise BadCall("this side declares no model")
         function = specs.entry(self.side.model)
-        if settings is None or not self._takes_settings():
-            return function()
-        return function(self.settings_from(settings))
+        given = settings is not None and self._takes_settings()
+        arguments = [self.settings_from(settings)] if given and settings is not None else []
+        with self.entered("model"):
+            return function(*arguments)
 
     def settings_from(self, settings: Mapping[str, Any]) -> Any:
         """The pair's own settings object."""
@@ -447,8 +617,9 @@ class SideRunner(abc.ABC):
         return next(iter(parameters), None) == "settings"
 
 
-def as_scores(scores: np.ndarray, batch: int, sign: int) -> np.ndarray:
-    """(B, 1) or (B,) to energies (B,); any other shape is left for the comparison to report."""
+def as_scores(scores: np.ndarray, batch: int, sign: int, layout: str) -> np.ndarray:
+    """(B, 1) or (B,) to energies (B,); outputs of any other shape as they are, canonical."""
     if scores.shape == (batch, 1):
         scores = scores[:, 0]
+    scores = layouts.images_to_canonical(scores, layout)
     return np.array(scores * sign if sign != 1 else scores, order="C")

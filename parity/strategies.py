@@ -9,21 +9,24 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from parity import specs
 from parity.cases import SamplerCall
-from parity.drawing import drawn
+from parity.exercised import SETTINGS, Chosen, choose
 from parity.recipes import IMAGE_KINDS, Recipe, TrainingRecipe, WeightsRecipe
 from parity.session import Session, Settings
 
 KEYS = st.integers(0, 2**31 - 1)
 
 
-def architectures(session: Session, n: int, seed: int) -> list[Settings]:
-    """``n`` architectures of the pair's, drawn once so that each is built once.
+def architectures(session: Session, n: int, seed: int, *, more: int = 0) -> Chosen[Settings]:
+    """``n`` architectures of the pair's, drawn once so that each is built once; or up to ``more``
+    besides, if it takes them to have every value that is enumerated.
 
-    The published one is not among them. Empty if either side builds only that one.
+    The published one is not among them. None if either side builds only that one.
     """
     if not session.draws_architectures or n == 0:
-        return []
-    return drawn(specs.entry(session.pair.architectures)(), n, seed)
+        return Chosen((), ())
+    with specs.declaration("architectures"):
+        strategy = specs.entry(session.pair.architectures)()
+        return choose(strategy, n, seed, plain=lambda settings: {SETTINGS: settings}, more=more)
 
 
 @st.composite
@@ -62,6 +65,7 @@ def networks(
         key=draw(KEYS),
         settings=settings,
         sampler=None if sampler is None else draw(sampler),
+        view=draw(st.booleans()),
     )
 
 
@@ -69,15 +73,16 @@ def networks(
 def sampler_calls(draw: DrawFn, session: Session, *, max_steps: int = 12) -> SamplerCall:
     """Arguments of ``generate_samples``: step sizes and noise over three decades, clips that bind.
 
+    Steps and noise are in units of the images' range, so that clips to it bind whatever it is.
     ``gradient_clip`` is drawn where both sides take it, and otherwise left to their defaults.
     """
-    clip = None
+    clip, unit = None, session.pair.unit
     if session.both_support("gradient_clip"):
         clip = draw(st.sampled_from([None, 0.001, 0.01, 0.03, 0.3]))
     return SamplerCall(
         steps=draw(st.integers(1, max_steps)),
-        step_size=draw(st.sampled_from([0.1, 1.0, 3.0, 10.0, 40.0])),
-        noise=draw(st.sampled_from([0.0, 0.001, 0.005, 0.05, 0.3])),
+        step_size=unit * draw(st.sampled_from([0.1, 1.0, 3.0, 10.0, 40.0])),
+        noise=unit * draw(st.sampled_from([0.0, 0.001, 0.005, 0.05, 0.3])),
         gradient_clip=clip,
     )
 
@@ -91,7 +96,8 @@ def trainings(draw: DrawFn, session: Session, *, max_steps: int = 1) -> Recipe:
     """
     settings, batch = None, draw(st.integers(2, 4))
     if session.draws_trainings:
-        settings, batch = draw(specs.entry(session.pair.trainings)())
+        with specs.declaration("trainings"):
+            settings, batch = draw(specs.entry(session.pair.trainings)())
     scale = draw(st.sampled_from([0.5, 1.0, 2.0]))
     buffer = (
         draw(st.one_of(st.none(), st.integers(1, 12))) if session.has("replay_buffer") else None

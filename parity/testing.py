@@ -23,7 +23,7 @@ def assert_green(outcomes: Iterable[Outcome]) -> None:
     """
     __tracebackhide__ = True
     for outcome in outcomes:
-        _assert_green(pool(outcome.check, [outcome], 0.0))
+        _assert_green(pool(outcome.check, [outcome], 0.0, whole=False))
 
 
 def reproduce(

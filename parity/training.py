@@ -21,6 +21,7 @@ from parity.cases import Case
 from parity.errors import BadCall
 from parity.floor import floors_of, moved_copies
 from parity.randomness import SharedRandomness, generator
+from parity.repeated import note_difference
 from parity.traces import PRECISIONS, Trace
 
 if TYPE_CHECKING:
@@ -41,21 +42,22 @@ class Trainer(abc.ABC):
     def __init__(self, runner: SideRunner, model: Any, case: Case) -> None:
         self.runner, self.model, self.case = runner, model, case
         side = runner.side
-        self.optimizer = self.call(side.make_optimizer, model)
-        self.buffer = None if side.replay_buffer is None else self.call(side.replay_buffer)
+        self.optimizer = self.call("make_optimizer", model)
+        self.buffer = None if side.replay_buffer is None else self.call("replay_buffer")
         self.buffer_images = (
             None if self.buffer is None else BufferImages(self.buffer, side.buffer_images)
         )
 
-    def call(self, entry: Any, *arguments: Any) -> Any:
-        """Call one of the side's entries, with ``settings=`` if it takes them."""
-        if entry is None:
-            raise BadCall("this side declares no train_step, make_optimizer or validate")
-        function = specs.entry(entry)
+    def call(self, entry: str, *arguments: Any) -> Any:
+        """Call the side's entry of that name, with ``settings=`` if it takes them."""
+        declared = getattr(self.runner.side, entry)
+        if declared is None:
+            raise BadCall(f"this side declares no {entry}")
+        function = specs.entry(declared)
         settings = self.runner.settings_of(self.case)
-        if settings is not None and "settings" in inspect.signature(function).parameters:
-            return function(*arguments, settings=settings)
-        return function(*arguments)
+        takes = settings is not None and "settings" in inspect.signature(function).parameters
+        with self.runner.entered(entry):
+            return function(*arguments, **({"settings": settings} if takes else {}))
 
     def step(self, real: np.ndarray) -> Arrays:
         """Take one step on real images (B, H, W, C).
@@ -69,14 +71,14 @@ class Trainer(abc.ABC):
             arguments.append(self.buffer)
         gradients: Arrays = {}
         with self.recording(gradients):
-            losses = self.call(self.runner.side.train_step, *arguments)
+            losses = self.call("train_step", *arguments)
         found = scalars("losses", losses, real.dtype)
         found |= {f"parameter_gradients/{name}": array for name, array in gradients.items()}
         return found
 
     def validate(self, real: np.ndarray) -> Arrays:
         """``validation/<name>`` ()."""
-        found = self.call(self.runner.side.validate, self.model, self.tensor(real))
+        found = self.call("validate", self.model, self.tensor(real))
         return scalars("validation", found, real.dtype)
 
     def read_buffer(self) -> Arrays:
@@ -119,12 +121,15 @@ def training(
     *,
     copies: int = 0,
     every_step: bool = True,
+    twice: bool = False,
     precisions: Sequence[str] = PRECISIONS,
 ) -> Trace:
     """Take the case's training steps in each precision, on shared randomness.
 
     Args:
         copies: moved copies for the noise floor; 0 leaves it out.
+        twice: train once more, after the copies: notes ``differs``, in words, if other bits come
+            out.
         every_step: keep gradients and state of every step; else of the last one only.
 
     Returns:
@@ -162,6 +167,10 @@ def training(
                     answers.append(again)
                 by_step = tuple(name for name in own if stepwise(name))
                 floors[precision] = floors_of(own, answers, precision, by_step)
+        if twice:  # as at first: eager, with exact derivatives, in order
+            with runner.ready(case, precision, notes) as model:
+                again, _ = run_steps(runner, model, case, precision, {}, images, state, every_step)
+            note_difference(notes, own, again)
     runner.forget(case)
     return Trace(arrays, floors, draws, notes)
 

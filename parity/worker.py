@@ -8,7 +8,7 @@ import sys
 import traceback
 from typing import Any
 
-from parity import opened
+from parity import opened, specs
 from parity.errors import BadCall, MissingPackage, ParityError
 
 
@@ -79,7 +79,16 @@ def _entries(path: str) -> list[os.DirEntry[str]]:
 
 
 def describe_error(error: BaseException) -> dict[str, str]:
-    """What the parent needs to say of an exception: kind, message, and the user's traceback."""
+    """What the parent needs to say of an exception: kind, message, and the user's traceback.
+
+    What raises while it is imported has its ``file``, too.
+    """
+    if isinstance(error, specs.Raised):
+        from parity.requests import INSTALL, missing
+
+        if error.lacking not in INSTALL:
+            return _described("raised at import", error, error.line, error.frames, error.file)
+        error = missing(error.lacking, error.file)
     kind = "raised"
     if isinstance(error, MissingPackage):
         kind = "missing"
@@ -87,11 +96,18 @@ def describe_error(error: BaseException) -> dict[str, str]:
         kind = "bad call"
     elif isinstance(error, ParityError):
         kind = "own words"
+    return _described(kind, error, str(error), "".join(traceback.format_exception(error)))
+
+
+def _described(
+    kind: str, error: BaseException, message: str, frames: str, file: str = ""
+) -> dict[str, str]:
     return {
         "kind": kind,
         "type": type(error).__name__,
-        "message": str(error),
-        "traceback": "".join(traceback.format_exception(error)),
+        "message": message,
+        "traceback": frames,
+        "file": file,
     }
 
 
@@ -99,7 +115,8 @@ def _redirect_last_words(path: str) -> None:
     """Send stderr to a file, so that the parent can quote what a dying process said."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(handle, 2)
-    os.close(handle)
+    if handle != 2:
+        os.close(handle)
 
 
 if __name__ == "__channelexec__":

@@ -11,15 +11,17 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import execnet
 
+from parity import streams
 from parity.errors import BadCall, MissingPackage, ParityError, PortFailed, ReferenceFailed
 from parity.messages import place_in
 from parity.traces import PRECISIONS, Trace
+from parity.worker import describe_error
 
 #: Set before either framework is imported. One thread a side: the two run at the same time, and
 #: sums in a fixed order make one seed give one report. oneDNN is off because TensorFlow 2.21
@@ -50,6 +52,7 @@ class Worker:
         inputs: what was said of such a program's inputs.
         timeout: seconds after which an unanswered request counts as hung.
         python: interpreter of another environment; this one by default.
+        mark: the project's folder, if it is to be found out which of its lines never run.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Worker:
         timeout: float = DEFAULT_TIMEOUT,
         python: str | None = None,
         inputs: Sequence[Mapping[str, Any]] | None = None,
+        mark: Path | None = None,
     ) -> None:
         self.role, self.pair, self.spec = role, pair, spec
         self.timeout = timeout
@@ -68,10 +72,12 @@ class Worker:
         self._pending: str | None = None
         self._dead: ParityError | None = None
         self._start()
-        program = {} if inputs is None else {"inputs": list(inputs)}
-        self.send("open", pair=pair, role=role, spec=spec, **program)
+        more: dict[str, Any] = {} if mark is None else {"mark": str(mark)}
+        more |= {} if inputs is None else {"inputs": list(inputs)}
+        self.send("open", pair=pair, role=role, spec=spec, **more)
 
     def _start(self) -> None:
+        streams.hold()  # nor may the files below get the descriptor of a stream that is closed
         handle, self._last_words = tempfile.mkstemp(prefix="parity-worker-", suffix=".log")
         os.close(handle)
         settings = "//".join(f"env:{name}={value}" for name, value in ENVIRONMENT.items())
@@ -128,14 +134,7 @@ class Worker:
             raise self._died() from error
         if status == "ok":
             return value
-        kinds = {"bad call": BadCall, "missing": MissingPackage}
-        if value["kind"] in kinds:
-            raise kinds[value["kind"]](value["message"])
-        if value["kind"] == "own words":
-            raise self._failed(value["message"])
-        raise self._failed(
-            f"the {self.role} raised {value['type']}: {value['message']}", value["traceback"]
-        )
+        raise told(self.role, value)
 
     def close(self) -> None:
         """End the process, however it is."""
@@ -167,10 +166,30 @@ class Worker:
         return self._dead
 
     def _failed(self, message: str, traceback: str = "") -> ParityError:
-        kind = PortFailed if self.role == "port" else ReferenceFailed
-        error = kind(message)
-        error.add_note(traceback)
+        return failed(self.role, message, traceback)
+
+
+def failed(role: str, message: str, traceback: str = "") -> ParityError:
+    """A side's failure, by whose it is."""
+    error = PortFailed(message) if role == "port" else ReferenceFailed(message)
+    error.add_note(traceback)
+    return error
+
+
+def told(role: str, value: Mapping[str, str]) -> ParityError:
+    """The error that :func:`parity.worker.describe_error` described, by whose fault it is."""
+    kind, message = value["kind"], value["message"]
+    if kind == "bad call":
+        return BadCall(message)
+    if kind == "missing":
+        return MissingPackage(message)
+    if kind == "own words":
+        return failed(role, message)
+    if kind == "raised at import":
+        error = failed(role, f"the {role} failed: {message}", value["traceback"])
+        error.raised_in = value["file"]
         return error
+    return failed(role, f"the {role} raised {value['type']}: {message}", value["traceback"])
 
 
 def last_frame(dump: str) -> tuple[str | None, str]:
@@ -239,22 +258,29 @@ class InProcess:
         from parity.requests import open_side
 
         self.role = role
-        self._requests = open_side(pair, role, spec)
-        self._answer: Any = self._requests.describe()
+        self._requests: Any = None
+        self._answer: Any = None
+
+        def opened() -> Any:
+            self._requests = open_side(pair, role, spec)
+            return self._requests.describe()
+
+        self._try(opened)
 
     def ask(self, method: str, **arguments: Any) -> Any:
         self.send(method, **arguments)
         return self.receive()
 
     def send(self, method: str, **arguments: Any) -> None:
+        self._try(lambda: getattr(self._requests, method)(**arguments))
+
+    def _try(self, asked: Callable[[], Any]) -> None:
+        """Keep the answer, or the error that a process of its own would have told."""
         try:
-            self._answer = getattr(self._requests, method)(**arguments)
-        except ParityError as error:
-            self._answer = error
-        except Exception as error:
-            failed = PortFailed(f"the port raised {type(error).__name__}: {error}")
-            failed.__cause__ = error
-            self._answer = failed
+            self._answer = asked()
+        except (Exception, SystemExit) as error:
+            self._answer = told(self.role, describe_error(error))
+            self._answer.__cause__ = error
 
     def receive(self) -> Any:
         answer, self._answer = self._answer, None

@@ -49,6 +49,8 @@ def validate(
     model: Callable[[Tensor], Tensor], real: Tensor, settings: Settings = PUBLISHED
 ) -> dict[str, Tensor]:
     """The same figures without an update: real images as they are, against uniform noise."""
+    if not real.is_floating_point():
+        raise TypeError(f"images must be floating, got {real.dtype}; preprocess them first")
     return _losses(model, real, uniform_images(len(real), settings), settings)
 
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
+import pytest
+
+from parity.session import Session
 
 # "ci" is Hypothesis's own: derandomised, no database. Deadlines are off everywhere, for a case
 # runs in other processes, the first of a kind including their imports.
@@ -13,3 +18,14 @@ hypothesis.settings.register_profile(
     "nightly", hypothesis.settings.get_profile("parity"), derandomize=False, max_examples=1000
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "parity"))
+
+
+@pytest.fixture(scope="session")
+def parity_session(pytestconfig: pytest.Config) -> Iterator[Session]:
+    """The plugin's fixture, and what the reference has answered once is kept for all processes.
+
+    Tests of the harness ask the same of it again and again: they need no TensorFlow where another
+    test, of this run or of one before, has asked.
+    """
+    with Session("ebm.pair:pair", root=Path(pytestconfig.rootpath), kept=True) as session:
+        yield session

@@ -20,11 +20,16 @@ from parity.traces import Trace
 NETWORK_CHECKS = ("energies", "energy_gradients", "activations")
 
 
-def check_network(session: Session, case: Case) -> list[Outcome]:
-    """Energies (B,), energy gradients (B, H, W, C) and every layer's values before activation."""
+def check_network(session: Session, case: Case, *, twice: bool = False) -> list[Outcome]:
+    """Energies (B,), energy gradients (B, H, W, C) and every layer's values before activation.
+
+    Args:
+        twice: ask the reference a second time, and require the same bits.
+    """
     if not len(case.images):
         return [Outcome(check, (), case) for check in NETWORK_CHECKS]  # nothing to compare
-    reference, port = session.ask_both("network", case, reference={"copies": NETWORK_COPIES})
+    options = {"copies": NETWORK_COPIES} | ({"twice": True} if twice else {})
+    reference, port = session.ask_both("network", case, reference=options)
     if isinstance(port, PortFailed):
         return [failed(check, case, port) for check in NETWORK_CHECKS]
     names = list(reference.arrays["float64"])

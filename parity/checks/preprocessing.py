@@ -9,6 +9,7 @@ from parity.comparison import Answer, compare
 from parity.errors import PortFailed
 from parity.floor import greatest
 from parity.outcome import Outcome
+from parity.repeated import refuse_different
 from parity.session import Session
 from parity.traces import PRECISIONS, Trace
 
@@ -20,8 +21,10 @@ def check_preprocessing(session: Session, images: np.ndarray) -> list[Outcome]:
     """
     arguments = {"images": images.tobytes(), "shape": list(images.shape)}
     port_data = session.ask_port("preprocess", **arguments)
-    answer = session.reference.ask("preprocess", **arguments)
-    reference = Trace.from_bytes(answer, "the reference").reduced()
+    answer = session.reference.ask("preprocess", **arguments, twice=True)
+    found = Trace.from_bytes(answer, "the reference")
+    refuse_different(found.notes, "preprocess")
+    reference = found.reduced()
     if isinstance(port_data, PortFailed):
         return [failed("preprocessing", None, port_data)]
     port = Trace.from_bytes(port_data, "the port")

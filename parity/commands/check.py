@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import importlib
 import sys
@@ -16,16 +17,18 @@ from rich.console import Console
 import parity
 from parity import baseline, goldens
 from parity.cases import Case
-from parity.commands import outputs
+from parity.commands import outputs, programs
 from parity.commands.options import at_least, pair_of, refuse_timeout
 from parity.config import Config, apply_waivers, load_config
-from parity.errors import BadCall, ReferenceFailed
+from parity.errors import BadCall, ParityError, PortFailed
+from parity.lines import Lines
 from parity.outcome import CheckResult
-from parity.plan import beside_golden, draw, possible
+from parity.plan import Plan, beside_golden, draw, possible
 from parity.profiles import Profile, profile_named
+from parity.programs.requests import DECLARED
 from parity.progress import Tell, progress
 from parity.recorded import Recorded
-from parity.render.terminal import print_report
+from parity.render import terminal
 from parity.report import Report
 from parity.session import Session
 
@@ -48,6 +51,10 @@ class _Run:
         outputs.refuse(options)
         self.case = None if options.case is None else Case.load(options.case)
         self.only = tuple(name for names in options.only for name in names.split(",") if name)
+        if self.only:
+            from parity.runner import refuse_unknown
+
+            refuse_unknown(self.only)
         self.golden = None if options.golden is None else _golden(options, self.config, self.pair)
         self.baseline = None if self.golden is None else baseline.load(self.golden)
         if options.strict and self.baseline is None:
@@ -60,17 +67,43 @@ class _Run:
         if self.golden is not None:
             name = f"the golden {self.golden.folder}"
             self.recorded = Recorded(self.golden.answers, name)
-        self.checks: Sequence[CheckResult] = ()
+        self.outputs = outputs.Outputs(options)
+        self.console = Console(highlight=False)
+        self.checks: list[CheckResult] = []
         self.failing: dict[str, tuple[Case, Path]] = {}
         self.explanation: Explanation | None = None
         self.environment: dict[str, str] = {}
         self.since: baseline.Since | None = None
         self.seconds: dict[str, float] = {}
         self.remarks: list[str] = []
+        self.not_declared: tuple[str, ...] = ()
+        self.not_claimed: tuple[str, ...] = ()
+        self.not_exercised: list[dict[str, str]] = []
         self.whole = False  # every case of the golden can be put to this port
+        self.stopped: BaseException | None = None
+        self.ending: BaseException | None = None
+        self.told: tuple[str, ...] = ()  # what has been printed
 
-    def run(self) -> None:
-        """Open both sides and do all that was asked."""
+    def run(self) -> bool:
+        """Do all that was asked, and tell what is found as soon as it is; whether it is parity.
+
+        Raises:
+            Exception, KeyboardInterrupt: what ended the run, once all it had found is told.
+        """
+        try:
+            self._run()
+        except (Exception, KeyboardInterrupt) as error:
+            self.stopped = self.ending = error
+            if not self.checks:
+                raise
+        report = self._tell(last=True)
+        if self.explanation is not None and self.explanation.errors:
+            self.ending = self.ending or self.explanation.errors[0]
+        if self.ending is not None:
+            raise self.ending
+        return report.green
+
+    def _run(self) -> None:
         options = self.options
         opening = Session(
             self.pair,
@@ -81,51 +114,155 @@ class _Run:
             twins=True,
             recorded=self.recorded,
             root=self.config.root,
+            mark=not self.options.in_process and not self.only and self.case is None,
         )
-        importlib.import_module("parity.runner")  # half a second, while the sides start
-        with opening as session, progress(Console(stderr=True)) as tell:
+        runner = importlib.import_module("parity.runner")  # half a second, while the sides start
+        try:
+            opening.open()
+        except PortFailed as error:
+            frames = "".join(getattr(error, "__notes__", ()))
+            self.checks = runner.not_opened(self.only, str(error), frames)
+            raise
+        with contextlib.closing(opening) as session:
             self.seconds["start"] = time.perf_counter() - self.start
             self.environment = session.environment()
+            self.not_declared, self.not_claimed = session.not_declared, session.not_claimed
             try:
-                self._ask(session, tell)
-            except ReferenceFailed as error:
-                self.checks = self.checks or error.finished
-                raise
+                with progress(Console(stderr=True)) as tell:
+                    plan = self._check(session, tell)
             finally:
                 self.seconds |= {check.name: check.seconds for check in self.checks}
+            begun = time.perf_counter()
+            red = not all(check.verdict.green for check in self.checks)
+            keeps = red and self.case is None and not session.port_hung
+            shrinks = keeps and self.golden is None and not options.no_shrink
+            if keeps and not shrinks:
+                self._keep_smallest()
+            if options.explains:
+                if red:
+                    self._tell_table()
+                with progress(Console(stderr=True)) as tell:
+                    self._explain(session, plan, tell)
+            if shrinks:
+                self._tell(last=False)
+                with progress(Console(stderr=True)) as tell:
+                    self._shrink(session, tell)
+            self.seconds["explain"] = time.perf_counter() - begun
 
-    def _ask(self, session: Session, tell: Tell) -> None:
+    def _check(self, session: Session, tell: Tell) -> Plan:
+        """Run the checks; what is found stays, whatever ends them."""
         if self.golden is None:
             plan = draw(session, self.profile, self.seed)
         else:
             plan = beside_golden(session, self.golden.plan, self.profile, self.seed)
-            recorded = len(self.golden.plan)
-            left_out = recorded - len(possible(session, self.golden.plan))
-            self.whole = left_out == 0
+            recorded, fits = self.golden.plan, possible(session, self.golden.plan)
+            left_out = len(recorded) - len(fits)
+            # Of bad calls that are not put to it, the line of what is not claimed has told.
+            self.whole = not left_out and fits.refusals == recorded.refusals
             if left_out:
                 self.remarks.append(
-                    f"{left_out} of {recorded} recorded cases cannot be put to this port, which "
-                    "builds one architecture, takes no settings or takes no gradient clip, where "
-                    "the reference does"
+                    f"{left_out} of {len(recorded)} recorded cases cannot be put to this port, "
+                    "which builds one architecture, takes no settings or takes no gradient clip, "
+                    "where the reference does"
                 )
         from parity.runner import run_checks
 
-        self.checks = run_checks(session, plan, only=self.only, case=self.case, tell=tell)
-        begun = time.perf_counter()
+        run_checks(session, plan, only=self.only, case=self.case, tell=tell, finished=self.checks)
+        if not self.only and self.case is None:
+            self.not_exercised = not_exercised(plan, session.never_ran())
         if self.golden is not None:
             accepted, _ = self._waived()
             self.since = baseline.since(
                 self.golden, self.baseline, session, accepted, self.options.port
             )
-        if self.case is None and not session.port_hung:
-            self.failing = _kept(session, self, tell)
-        if self.options.explains:
-            from parity.explain.explain import explain
+        return plan
 
-            tell("looking for causes", 0, 1)
-            self.explanation = explain(session, self.checks, plan)
-            tell("looking for causes", 1, 1)
-        self.seconds["explain"] = time.perf_counter() - begun
+    def _explain(self, session: Session, plan: Plan, tell: Tell) -> None:
+        from parity.explain.explain import explain
+
+        tell("looking for causes", 0, 1)
+        self.explanation = explain(session, self.checks, plan)
+        tell("looking for causes", 1, 1)
+
+    def _shrink(self, session: Session, tell: Tell) -> None:
+        """Look for the smallest failing case of the first check that has one.
+
+        What ends the search takes nothing away: the smallest case until then is kept.
+        """
+        from parity.shrinking import smallest
+
+        found: dict[str, Case] = {}
+        try:
+            for check in self.checks:
+                if check.verdict.green:
+                    continue
+
+                def keep(case: Case, name: str = check.name) -> None:
+                    found[name] = case
+
+                small = smallest(session, check, self.profile, self.seed, tell, keep)
+                if small is not None:
+                    keep(small)
+                    break
+        except KeyboardInterrupt as interrupt:
+            self.ending = interrupt
+            self.remarks.append("the search for a smaller failing case was interrupted")
+        except Exception as error:  # the verdict is known, and this does not change it
+            problem = f"{type(error).__name__}: {error}"
+            self.remarks.append(f"the search for a smaller failing case ended with {problem}")
+        if found:
+            self._keep(*next(iter(found.items())))
+        else:
+            self._keep_smallest()
+
+    def _keep_smallest(self) -> None:
+        """Keep the smallest failing case of those that were run."""
+        from parity.shrinking import smallest_recorded
+
+        for check in self.checks:
+            if (small := smallest_recorded(check)) is not None:
+                self._keep(check.name, small)
+                return
+
+    def _keep(self, name: str, case: Case) -> None:
+        from parity.shrinking import keep
+
+        try:
+            self.failing = {name: (case, keep(case, name, self.config.root))}
+        except BadCall as error:
+            self.remarks.append(str(error))
+
+    def _tell_table(self) -> None:
+        """Print the table before causes are looked for, and write the files."""
+        report = self.report()
+        try:
+            terminal.print_table(report, self.console)
+            terminal.print_outlook(report, self.console)
+        finally:
+            self.told = ("table",)
+            self.outputs.write(report, last=False)
+
+    def _tell(self, *, last: bool) -> Report:
+        """Print what has not been printed yet and, below it, the verdict; write the files.
+
+        Args:
+            last: nothing will be found after this.
+        """
+        report, before = self.report(), self.told
+        told = ("table", "details", *report.failing, *report.remarks)
+        try:
+            if told != before:
+                if "table" not in before:
+                    terminal.print_table(report, self.console)
+                if "details" not in before:
+                    terminal.print_details(report, self.console)
+                else:
+                    terminal.print_smallest(report, self.console, before)
+                terminal.print_verdict(report, self.console)
+        finally:
+            self.told = told
+            self.outputs.write(report, last=last)
+        return report
 
     @property
     def _asks_all(self) -> bool:
@@ -137,15 +274,11 @@ class _Run:
     def _waived(self) -> tuple[list[CheckResult], list[str]]:
         return apply_waivers(self.checks, self.config.accept, datetime.date.today())
 
-    def report(self, stopped: ReferenceFailed | None) -> Report:
-        """What there is to report.
-
-        Args:
-            stopped: why the run did not come to its end, if it did not.
-        """
+    def report(self) -> Report:
+        """What there is to report."""
         accepted, problems = self._waived()
-        if stopped is not None:
-            problems = [f"stopped: {stopped}"]
+        if self.stopped is not None:
+            problems = [f"stopped: {_in_words(self.stopped)}"]
         elif self.golden is not None and self._asks_all:
             problems += _unused(self.golden, self.recorded, self.checks)
         margins = () if self.since is None else self.since.margins
@@ -170,6 +303,9 @@ class _Run:
             narrowed=self.only,
             problems=tuple(problems),
             remarks=tuple(self.remarks),
+            not_declared=self.not_declared,
+            not_claimed=self.not_claimed,
+            not_exercised=tuple(self.not_exercised),
             since=self.since,
         )
 
@@ -178,22 +314,44 @@ def run(options: argparse.Namespace) -> int:
     """Check, explain if asked, report; the exit status.
 
     Raises:
-        ReferenceFailed: after what had been finished by then was reported.
+        Exception, KeyboardInterrupt: what ended the run, after what had been finished by then was
+            reported.
     """
-    this = _Run(options)
-    stopped = None
-    try:
-        this.run()
-    except ReferenceFailed as error:
-        stopped = error
-    if stopped is not None and not this.checks:
-        raise stopped
-    report = this.report(stopped)
-    print_report(report, Console(highlight=False))
-    outputs.write(report, options)
-    if stopped is not None:
-        raise stopped
-    return 0 if report.green else 1
+    if programs.asked(options):
+        try:
+            return programs.run(options)
+        except BadCall as error:
+            # Two declarations take the places of both sides of the pair that is configured.
+            if DECLARED not in str(error) or load_config(Path.cwd()).pair is None:
+                raise
+    return 0 if _Run(options).run() else 1
+
+
+def _in_words(error: BaseException) -> str:
+    """Why a run was stopped."""
+    if isinstance(error, ParityError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return f"parity failed with {type(error).__name__}: {error}"
+
+
+NEVER_RAN = "never ran under the checks"
+
+
+def not_exercised(plan: Plan, never_ran: Sequence[Lines] | None) -> list[dict[str, str]]:
+    """What the run says nothing about, by name: values that no case had, lines that never ran.
+
+    Args:
+        never_ran: None if that is not known, which is said too.
+    """
+    found = [
+        {"what": value.in_words(), "where": value.among or "any case"}
+        for value in plan.not_exercised
+    ]
+    if never_ran is None:
+        return [*found, {"what": "which lines ran is not known", "where": "the port"}]
+    return [*found, *({"what": NEVER_RAN, "where": str(lines)} for lines in never_ran)]
 
 
 def _golden(options: argparse.Namespace, config: Config, pair: str) -> goldens.Golden:
@@ -217,19 +375,3 @@ def _unused(
         "golden was recorded, or record it again"
         for name in needless
     ]
-
-
-def _kept(session: Session, this: _Run, tell: Tell) -> dict[str, tuple[Case, Path]]:
-    """The smallest failing case of the first check that has one, kept in a file."""
-    from parity.shrinking import keep, smallest, smallest_recorded
-
-    for check in this.checks:
-        if check.verdict.green:
-            continue
-        if this.golden is None:
-            small = smallest(session, check, this.profile, this.seed, tell)
-        else:
-            small = smallest_recorded(check)
-        if small is not None:
-            return {check.name: (small, keep(small, check.name, session.root))}
-    return {}

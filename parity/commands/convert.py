@@ -7,7 +7,7 @@ from pathlib import Path
 
 from parity.commands.options import pair_of, refuse_timeout, refuse_unwritable
 from parity.config import load_config
-from parity.convert import convert, kind_of
+from parity.convert import convert, kind_of, refuse_missing
 from parity.session import Session
 
 
@@ -16,6 +16,7 @@ def run(options: argparse.Namespace) -> int:
     config = load_config(Path.cwd())
     pair = pair_of(options.pair, config.pair)
     kind_of(options.source), kind_of(options.target)
+    refuse_missing(options.source)
     refuse_timeout(options.timeout)
     refuse_unwritable(options.target, "TARGET")
     with Session(

@@ -14,7 +14,8 @@ def run(options: argparse.Namespace) -> int:
     """Examine; 0 if everything holds."""
     config = load_config(Path.cwd())
     pair = pair_of(options.pair, config.pair)
-    at_least("--cases", options.cases, 1)
+    for name, least in (("cases", 1), ("faults", 0), ("seed", 0)):
+        at_least(f"--{name}", getattr(options, name), least)
     refuse_timeout(options.timeout)
     refuse_unwritable(options.json, "--json")
     return examine(options, pair, config.root)

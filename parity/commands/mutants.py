@@ -44,7 +44,10 @@ def run(options: argparse.Namespace) -> int:
         )
     seconds = time.perf_counter() - start
     matrix.print_campaign(found, Console(highlight=False), seconds)
-    if options.matrix is not None:
+    problems = list(matrix.problems(found))
+    if found.stopped is not None:
+        problems.insert(0, f"stopped before everything was judged: {found.stopped!r}")
+    elif options.matrix is not None:
         archive.write_whole(options.matrix, matrix.to_markdown(found, pair).encode())
     report = Report(
         pair=pair,
@@ -57,8 +60,10 @@ def run(options: argparse.Namespace) -> int:
             **found.environment,
         },
         seconds={"total": seconds},
-        problems=tuple(matrix.problems(found)),
+        problems=tuple(problems),
         mutants=tuple(judged.to_dict() for judged in found.judged),
     )
-    outputs.write(report, options)
+    outputs.Outputs(options).write(report)
+    if found.stopped is not None:
+        raise found.stopped
     return 0 if found.good else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,46 +32,67 @@ def refuse(options: argparse.Namespace) -> None:
             raise BadCall(f"--{name} {path} lies in the golden, which holds nothing else")
 
 
-def write(report: Report | Mapping[str, Any], options: argparse.Namespace) -> None:
-    """Write each file that was asked for, whole or not at all; the summary is appended.
+class Outputs:
+    """The files that were asked for: written as soon as there is something to say, and again.
 
-    In a GitHub workflow, annotations are printed too.
-
-    Args:
-        report: or its JSON form.
-
-    Raises:
-        BadCall: a file cannot be written after all.
+    A run that is killed later has told all that it had found by then.
     """
-    annotates = os.environ.get("GITHUB_ACTIONS") == "true"
-    if not annotates and all(getattr(options, name, None) is None for name in FILES):
-        return
-    document = report.to_dict() if isinstance(report, Report) else report
-    if annotates:
-        for line in github.annotations(document):
-            print(line)
-    for name in FILES:
-        path = getattr(options, name, None)
-        if path is not None:
-            try:
-                _write(name, path, document)
-            except OSError as error:
-                raise BadCall(f"--{name} {path} cannot be written: {error.strerror}") from error
 
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._summary = b""
 
-def _write(name: str, path: Path, document: Mapping[str, Any]) -> None:
-    if name == "json":
-        archive.write_whole(path, to_json(document).encode())
-    elif name == "junit":
-        from parity.render.junit import to_xml
+    def write(self, report: Report | Mapping[str, Any], *, last: bool = True) -> None:
+        """Write each file, whole or not at all; the summary is appended, once.
 
-        archive.write_whole(path, to_xml(document))
-    elif name == "html":
-        from parity.render.html import to_html
+        In a GitHub workflow, annotations are printed too, with the ``last``.
 
-        archive.write_whole(path, to_html(document).encode())
-    else:
+        Args:
+            report: or its JSON form.
+            last: nothing will be added to the report.
+
+        Raises:
+            BadCall: a file cannot be written after all; the others are.
+        """
+        paths = {name: path for name in FILES if (path := getattr(self._options, name, None))}
+        annotates = last and os.environ.get("GITHUB_ACTIONS") == "true"
+        if not annotates and not paths:
+            return
+        document = report.to_dict() if isinstance(report, Report) else report
+        with contextlib.ExitStack() as others:  # goes on with the others where one fails
+            for name, path in reversed(paths.items()):
+                others.callback(self._write, name, path, document)
+            if annotates:
+                for line in github.annotations(document):
+                    print(line)
+
+    def _write(self, name: str, path: Path, document: Mapping[str, Any]) -> None:
+        try:
+            if name == "summary":
+                self._append(path, document)
+            else:
+                archive.write_whole(path, _rendered(name, document))
+        except OSError as error:
+            raise BadCall(f"--{name} {path} cannot be written: {error.strerror}") from error
+
+    def _append(self, path: Path, document: Mapping[str, Any]) -> None:
+        """Append the summary, in place of what an earlier call has appended, if that ends it."""
         from parity.render.summary import to_markdown
 
-        with path.open("a", encoding="utf-8") as file:
-            file.write(to_markdown(document))
+        before, self._summary = self._summary, to_markdown(document).encode()
+        with path.open("ab+") as file:
+            if before and path.read_bytes().endswith(before):
+                file.truncate(path.stat().st_size - len(before))
+            file.write(self._summary)
+
+
+def _rendered(name: str, document: Mapping[str, Any]) -> bytes:
+    if name == "json":
+        return to_json(document).encode()
+    if name == "junit":
+        from parity.render.junit import to_xml
+
+        return to_xml(document)
+    from parity.render.html import to_html
+
+    return to_html(document).encode()

@@ -68,4 +68,6 @@ def run(options: argparse.Namespace) -> int:
         f"{', the same answers as before' if same else ''}, {time.perf_counter() - start:.0f} s"
     )
     print(said)
+    if left := after.plan.not_exercised:
+        print(f"in none of its cases: {', '.join(value.in_words() for value in left)}")
     return 0

@@ -18,7 +18,7 @@ def run(options: argparse.Namespace) -> int:
     outputs.refuse(options)
     if all(getattr(options, name) is None for name in ("html", "junit", "summary")):
         raise BadCall("nothing to write: give --html FILE, --junit FILE or --summary FILE")
-    outputs.write(_read(options), options)
+    outputs.Outputs(options).write(_read(options))
     return 0
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -50,13 +51,24 @@ class Correspondence:
         filled: parameter -> the number it is filled with: a second recurrent bias with 0, the
             scale of a normalisation that the reference has none of with 1.
         unused: parameters that hold nothing of the reference's.
-        open: groups of weights that running could not tell apart.
     """
 
     placed: tuple[Placed, ...]
     missing: tuple[Piece, ...] = ()
     filled: Mapping[str, float] = dataclasses.field(default_factory=dict)
     unused: tuple[str, ...] = ()
+
+    def to_plain(self) -> list[dict[str, Any]]:
+        """One row for each weight that was found, for reports."""
+        return [
+            {
+                "weight": placed.piece.words,
+                "parameters": [placed.slot.words],
+                "layout": placed.layout.words,
+                "how": placed.how,
+            }
+            for placed in self.placed
+        ]
 
     def values(
         self, weights: Arrays, parameters: Mapping[str, Sequence[int]]
@@ -143,7 +155,7 @@ class Matching:
         self._choices: list[_Choice] = []
         self._table: Table | None = None
         self._operands = _operands(reference, {call.path: call.given for call in reference.calls})
-        self._first = {}
+        self._first: dict[str, int] = {}
         for number, use in enumerate(reference.uses):
             self._first.setdefault(use.weight, number)
 
@@ -273,7 +285,7 @@ class Matching:
         for other in self.pieces:
             if other.layer != piece.layer or other in self._found:
                 continue
-            options = [(s, l) for s, l in self._fitting(other) if s.owner == owner]
+            options = [option for option in self._fitting(other) if option[0].owner == owner]
             if options:
                 best = self._ranked(other, options, names_first=True)[0]
                 self._place(other, *best, self._found[piece].how)
@@ -387,14 +399,10 @@ def _roles_agree(piece: Piece, slot: Slot) -> bool:
     if slot.family is not None and piece.family is not None and slot.family != piece.family:
         return False
     if (piece.name in _STATISTICS) != (slot.leaf in _STATISTICS.values()):
-        return (
-            piece.name not in _STATISTICS
+        return (piece.name not in _STATISTICS and slot.leaf not in _STATISTICS.values()) or (
+            piece.name in _STATISTICS
+            and not slot.trainable
             and slot.leaf not in _STATISTICS.values()
-            or (
-                piece.name in _STATISTICS
-                and not slot.trainable
-                and slot.leaf not in _STATISTICS.values()
-            )
         )
     if piece.name in _STATISTICS:
         return slot.leaf == _STATISTICS[piece.name]

@@ -89,6 +89,12 @@ class Slot:
         return family(self.kind)
 
     @property
+    def words(self) -> str:
+        if self.part is None:
+            return self.parameter
+        return f"{self.parameter}[{self.hint or self.part[0]}]"
+
+    @property
     def leaf(self) -> str:
         return self.parameter.rpartition(".")[2]
 
@@ -120,7 +126,7 @@ _OPERATIONS = {
 
 
 def role_of(weight: Mapping[str, Any], operations: Sequence[str]) -> str:
-    """What a weight is for: by its layer where that is known, else by the operations that take it."""
+    """What a weight is for: by its layer if that is known, else by what takes it."""
     kind, name, rank = weight["kind"], weight.get("role", ""), len(weight["shape"])
     if rank >= 2 and kind.startswith("GRU"):
         return "gru"

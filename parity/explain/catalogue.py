@@ -51,7 +51,10 @@ class Recogniser(enum.Enum):
     RULE = ("rule of the step on the probe", "explain/sampler/*.py")
     DRAWN = ("event in the draw log", "explain/sampler/*.py")
     EXCEPTION = ("exception, and the state of gradients at it", "explain/events.py")
-    STATE = ("what a run leaves behind", "torch_side/state.py explain/events.py")
+    STATE = (
+        "what a run leaves behind",
+        "torch_side/state.py torch_side/globals.py explain/events.py",
+    )
     STAGE = ("stage of a training step on its probe", "explain/training/*.py")
     PRECISION = ("operations that turn float32", "explain/explain.py")
     CHECK = ("what the check saw", "explain/explain.py checks/distributions.py")
@@ -388,6 +391,24 @@ CATALOGUE = {
             EXCEPTION + STATE,
             "with torch.enable_grad(): around the evaluation and its gradient",
             DOCS + "generated/torch.enable_grad.html",
+        ),
+        Fault(
+            "global-state",
+            "a call changes a flag or seeds a generator of the whole process",
+            LEFT,
+            STATE,
+            "put it back in a finally block, or use the context manager that does; no manual_seed "
+            "in a function that others call",
+            DOCS + "notes/randomness.html",
+        ),
+        Fault(
+            "noise-seeded",
+            "every call draws the same noise",
+            STEP,
+            CHECK,
+            "torch.randn_like(images), from torch's global generator: no manual_seed, and no "
+            "torch.Generator made anew in the function",
+            DOCS + "generated/torch.Generator.html",
         ),
         Fault(
             "mode-not-restored",

@@ -92,11 +92,13 @@ class Explanation:
     """What was found: causes, and what none was found for.
 
     ``training_waits``: training is red too, and can only be told once the causes are mended.
+    ``errors``: those of parity's own, which kept it from looking for causes somewhere.
     """
 
     causes: tuple[Cause, ...] = ()
     unexplained: tuple[Unexplained, ...] = ()
     training_waits: bool = False
+    errors: tuple[Exception, ...] = ()
 
 
 Found = TypeVar("Found", Cause, Unexplained)

@@ -39,14 +39,15 @@ def from_findings(checks: Sequence[CheckResult], check: str, where: str) -> Iter
 def from_messages(findings: Sequence[Mapping[str, str]], where: str) -> Iterator[Cause]:
     """Findings ``{id, message}`` that bear an id of the catalogue, each id once.
 
-    A finding may also name its ``part``, and have a ``fix`` of its own.
+    A finding may also name its ``part`` and ``where`` it is, and have a ``fix`` of its own.
     """
     firsts = {found["id"]: found for found in reversed(findings)}
     for id_, found in reversed(firsts.items()):
         if id_ in CATALOGUE:
             part = found.get("part") or PARTS.get(id_, where)
             fix = found.get("fix", "")
-            yield Cause(id_, where, evidence=found["message"], fix=fix, part=part)
+            at = found.get("where", where)
+            yield Cause(id_, at, evidence=found["message"], fix=fix, part=part)
 
 
 def from_exception(message: str, evaluations: Sequence[Mapping[str, Any]]) -> Cause | None:

@@ -53,10 +53,11 @@ def explain(session: Session, checks: Sequence[CheckResult], plan: Plan) -> Expl
         red = {"draw_log in training" if name == "draw_log" else name for name in red}
     causes: list[Cause] = []
     unexplained: list[Unexplained] = []
+    errors: list[Exception] = []
 
     def keep(part: str, explained: Callable[[], Found]) -> bool:
         """Keep what is found in a part; whether there was anything."""
-        found, left = _guarded(part, explained, session)
+        found, left = _guarded(part, explained, session, errors)
         causes.extend(found)
         unexplained.extend(left)
         return bool(found or left)
@@ -82,10 +83,16 @@ def explain(session: Session, checks: Sequence[CheckResult], plan: Plan) -> Expl
             names = {name.partition(" in ")[0] for name in training_red}
             unexplained.append(_check_problem(checks, names))
     others: list[Cause] = []
+    if "state_restored" in red and not session.has("generate_samples"):
+        others += events.from_findings(checks, "state_restored", "the port")
     if "initialisation" in red:
         others += events.from_findings(checks, "initialisation", "model()")
-    if any(c.name == "preprocessing" and c.verdict is Verdict.DIVERGENT for c in checks):
-        others += _preprocessing(checks)
+    preprocessing = next((c for c in checks if c.name == "preprocessing"), None)
+    if preprocessing is not None and preprocessing.verdict is Verdict.DIVERGENT:
+        if any(outcome.first_bad is not None for outcome in preprocessing.outcomes):
+            others += _preprocessing(checks)
+        else:  # it refuses what it should not, or takes what it should not
+            unexplained.append(_check_problem(checks, {"preprocessing"}))
     for check in checks:
         apart = check.name == "preprocessing" or not (causes or unexplained)
         if check.name in ("initialisation", "preprocessing") and (
@@ -95,11 +102,16 @@ def explain(session: Session, checks: Sequence[CheckResult], plan: Plan) -> Expl
     if others:
         case = make_case(session, plan.localising[0])
         keep("model", lambda: _placed(session, others, [], case))
-    return Explanation(_each_once(causes), tuple(unexplained), waits)
+    return Explanation(_each_once(causes), tuple(unexplained), waits, tuple(errors))
 
 
-def _guarded(part: str, explained: Callable[[], Found], session: Session) -> Found:
+def _guarded(
+    part: str, explained: Callable[[], Found], session: Session, errors: list[Exception]
+) -> Found:
     """What is found in one part; that looking for it failed, if it did.
+
+    Args:
+        errors: gets what parity itself raised.
 
     Raises:
         ReferenceFailed: of a reference that runs. A golden may lack what this port has to be asked.
@@ -111,6 +123,7 @@ def _guarded(part: str, explained: Callable[[], Found], session: Session) -> Fou
             raise
         return [], [Unexplained(part, str(error).splitlines()[0])]
     except Exception as error:
+        errors.append(error)
         frame = traceback.extract_tb(error.__traceback__)[-1]
         evidence = (
             f"looking for a cause failed with {type(error).__name__}: {error} at "
@@ -242,13 +255,17 @@ def _coupling(segments: Trace, reference: Trace) -> Cause | None:
     together, own = segments.array("float64", "together"), segments.array("float64", "alone")
     if together is None or own is None or not (together.ndim and own.ndim):
         return None  # one number for a whole batch: that is told as what it is
-    before = float(abs(together[0] - own[0]))
-    size = float(np.abs(reference.arrays["float64"]["energies"]).max()) or 1.0
-    if before <= FLOAT64_FLOORS * float(np.max(reference.floors["float64"]["energies"])):
+    if together.shape[1:] != own.shape[1:]:
         return None
+    differences = np.abs(together[0] - own[0])
+    before = float(differences.max(initial=0.0))
+    size = float(np.abs(reference.arrays["float64"]["energies"]).max()) or 1.0
+    if not before > FLOAT64_FLOORS * float(np.max(reference.floors["float64"]["energies"])):
+        return None  # nor where the floor is no number
+    most = np.unravel_index(int(differences.argmax()), differences.shape)
     evidence = (
-        f"the energy of an image is {together[0]:.12g} in a batch of {len(together)} and "
-        f"{own[0]:.12g} alone"
+        f"the energy of an image is {together[0][most]:.12g} in a batch of {len(together)} and "
+        f"{own[0][most]:.12g} alone"
     )
     return Cause(
         "gradient-batch-coupled", "model", before / size, 0.0, evidence, part="model/batch"
@@ -274,11 +291,17 @@ def _sampler(
     if not unexplained:
         told.remove("unexplained")
     told |= {cause.id for cause in causes} | ({"raised"} if raised else set())
+    seeded = events.from_findings(checks, "noise_distribution", "generate_samples, the noise")
+    for cause in seeded:
+        if cause.id == "noise-seeded":  # of the others the probe tells more
+            causes.append(cause)
+            told.add(cause.id)
     if not state_red:
         return _placed(session, causes, unexplained, case)
     left_behind = list(events.from_findings(checks, "state_restored", "generate_samples"))
     if any(o.failure for c in checks if c.name == "state_restored" for o in c.outcomes):
-        found = session.ask_port("probing_state", case=case)
+        empty = session.claims("empty_batch", "generate_samples")
+        found = session.ask_port("probing_state", case=case, empty_batch=empty)
         if not isinstance(found, PortFailed):
             left_behind += events.from_messages(found, "generate_samples")
     for cause in left_behind:

@@ -148,7 +148,8 @@ def _declared_trainings(session: Session) -> list[tuple[Settings, int]]:
     """Settings, and how many real images a step takes."""
     if session.pair.fixed_trainings is None or not session.trains_by_settings:
         return [(None, 4)]
-    return [(s, n) for s, n, _ in specs.entry(session.pair.fixed_trainings)()]
+    with specs.declaration("fixed_trainings"):
+        return [(s, n) for s, n, _ in specs.entry(session.pair.fixed_trainings)()]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,12 +23,14 @@ from parity import specs
 from parity.declarations import Pair
 from parity.errors import BadCall, PortFailed
 from parity.explain.questions import ask_everything
+from parity.kept import Kept
 from parity.mutants.judge import LEAN, Judged, Mask, judge, names_of
 from parity.mutants.mutant import Conflict, Mutant, edited
+from parity.mutants.reached import Reached
 from parity.outcome import CheckResult
 from parity.plan import Plan, draw
 from parity.progress import Tell
-from parity.recorded import Recorded, Recorder
+from parity.recorded import Recorded
 from parity.runner import run_checks
 from parity.session import Session
 from parity.workers import DEFAULT_TIMEOUT, ENVIRONMENT
@@ -49,12 +51,14 @@ class Campaign:
         conflicts: names of combinations that no port can have, for they edit the same text.
         checks: what became of the port without any fault.
         environment: of both sides.
+        stopped: what ended it before everything was judged, if something did.
     """
 
     judged: tuple[Judged, ...]
     conflicts: tuple[tuple[str, ...], ...]
     checks: tuple[CheckResult, ...]
     environment: Mapping[str, str]
+    stopped: BaseException | None = None
 
     def of_size(self, size: int) -> list[Judged]:
         """Those of ``size`` mutants all of whose faults can show."""
@@ -83,6 +87,8 @@ class Campaign:
     @property
     def good(self) -> bool:
         """Nothing survives; none is misnamed of up to two faults, and 2 in 100 of more."""
+        if self.stopped is not None:
+            return False
         if any(len(j.mutants) <= 2 or j.wrong or not j.caught for j in self.bad if j.visible):
             return False
         return all(j.good for j in self.equivalent) and self.named_share(3) >= LEAST_NAMED
@@ -155,21 +161,28 @@ def run(
     answers, checks, environment = record(pair, root, timeout)
     tell("recording the reference", 1, 1)
     found: dict[tuple[str, ...], Judged] = {}
-    with _judges(pair, root, answers, jobs, timeout) as executor:
-        for size, batch in itertools.groupby(sorted(possible, key=len), len):
-            submitted = [
-                executor.submit(_judge, c, list(masks_of(c, found, by_name, equivalent)))
-                for c in batch
-            ]
-            claim = CLAIMS.get(size, f"{size} faults")
-            for done, future in enumerate(concurrent.futures.as_completed(submitted), start=1):
-                tell(claim, done, len(submitted))
-                found[future.result().mutants] = future.result()
+    stopped: BaseException | None = None
+    try:
+        with _judges(pair, root, answers, jobs, timeout) as executor:
+            for size, batch in itertools.groupby(sorted(possible, key=len), len):
+                submitted = [
+                    executor.submit(_judge, c, list(masks_of(c, found, by_name, equivalent)))
+                    for c in batch
+                ]
+                claim = CLAIMS.get(size, f"{size} faults")
+                for done, future in enumerate(concurrent.futures.as_completed(submitted), start=1):
+                    found[future.result().mutants] = future.result()
+                    tell(claim, done, len(submitted))
+    except (Exception, KeyboardInterrupt) as error:
+        if not found:
+            raise
+        stopped = error
     return Campaign(
-        tuple(found[names_of(c)] for c in sorted(possible, key=len)),
+        tuple(found[name] for c in sorted(possible, key=len) if (name := names_of(c)) in found),
         conflicts,
         tuple(checks),
         environment,
+        stopped,
     )
 
 
@@ -223,8 +236,8 @@ def record(
     pair: str, root: Path, timeout: float
 ) -> tuple[dict[str, Any], list[CheckResult], dict[str, str]]:
     """All that the reference is asked while ports are judged, by judging the port as it is."""
-    with Session(pair, twins=True, remember=True, timeout=timeout, root=root) as session:
-        assert isinstance(session.reference, Recorder)
+    with Session(pair, twins=True, kept=True, timeout=timeout, root=root) as session:
+        assert isinstance(session.reference, Kept)
         plan = draw(session, LEAN, 0)
         checks = run_checks(session, plan)
         ask_everything(session, plan)
@@ -258,19 +271,20 @@ def _judges(
 
 _session: Session
 _plan: Plan
+_known: Reached
 
 
 def _open(pair: str, root: Path, answers: dict[str, Any], timeout: float) -> None:
     """Open a judging process's session, which ends with it."""
-    global _session, _plan
+    global _session, _plan, _known
     recorded = Recorded(answers, "the recording made for this campaign")
     _session = Session(pair, recorded=recorded, timeout=timeout, root=root)
     _session.open()
-    _session.finds_places = False  # which lines mutants edit is known
     _plan = draw(_session, LEAN, 0)  # the same for every port, as a gate's is
+    _known = Reached(_session.pair.port, root)
     multiprocessing.util.Finalize(None, _session.close, exitpriority=10)
 
 
 def _judge(combination: Combination, masks: Sequence[Mask]) -> Judged:
     with tempfile.TemporaryDirectory(prefix="parity-mutant-") as folder:
-        return judge(_session, combination, Path(folder), masks, _plan)
+        return judge(_session, combination, Path(folder), masks, _plan, _known)

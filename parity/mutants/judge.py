@@ -13,12 +13,13 @@ from typing import Any
 from parity.explain.causes import Explanation
 from parity.explain.explain import explain
 from parity.mutants.mutant import Mutant, write
+from parity.mutants.reached import Reached
 from parity.plan import Plan, draw
 from parity.profiles import Profile
 from parity.runner import run_checks
 from parity.session import Session
 
-LEAN = Profile("mutants", 2, 4, 1, 1, 4, 1, 1, 0, 1, published_steps=6)
+LEAN = Profile("mutants", 2, 4, 1, 1, 4, 1, 1, 0, 1, more=0, published_steps=6, training_steps=1)
 """Few cases: a fault that needs luck to be seen is not seen by a gate either."""
 
 Named = tuple[str, str]
@@ -116,6 +117,7 @@ def judge(
     folder: Path,
     masks: Sequence[Mask] = (),
     plan: Plan | None = None,
+    known: Reached | None = None,
 ) -> Judged:
     """Check and explain the session's port with the mutants in it.
 
@@ -123,6 +125,7 @@ def judge(
         folder: where the mutated packages are written.
         masks: where one of these answers as this port does, only its faults can show.
         plan: of the checks; drawn here if it is not given.
+        known: what other ports have answered that this one would answer alike; gets its answers.
 
     Raises:
         Conflict: no port can have all of them.
@@ -130,15 +133,20 @@ def judge(
     start = time.perf_counter()
     overlay = write(mutants, session.root, folder)
     session.port_answers = []
+    places, session.finds_places = session.finds_places, False  # which lines mutants edit is known
     try:
         with session.with_overlay(overlay):
+            if known is not None:
+                known.lay_over(overlay)
+                session.port_known = known
             plan = plan or draw(session, LEAN, 0)
             checks = run_checks(session, plan)
             answers = _digest(session.port_answers)
             explanation = explain(session, checks, plan)
             all_answers = _digest(session.port_answers)
     finally:
-        session.port_answers = None
+        session.port_answers, session.finds_places = None, places
+        session.port_known = None
     alike = [mask for mask in masks if mask.answers in (None, answers)]
     hidden = [mask.visible for mask in alike if mask.all_answers in (None, all_answers)]
     # Several may answer as this port does, and nothing can tell which of them it is.

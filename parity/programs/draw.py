@@ -39,4 +39,4 @@ def _weight(weight: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
         return rng.normal(0.0, math.sqrt(1.6 / max(1, fan_in)), shape)
     if shape == ():
         return rng.uniform(0.5, 1.5, shape)
-    return rng.uniform(0.02, 0.3, shape) * rng.choice([-1.0, 1.0], shape)
+    return np.asarray(rng.uniform(0.02, 0.3, shape) * rng.choice([-1.0, 1.0], shape))

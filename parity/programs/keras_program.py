@@ -13,8 +13,8 @@ from tensorflow.python.framework import op_callbacks
 
 from parity.errors import BadCall
 from parity.programs.inputs import FREE, InputSpec
-from parity.tensorflow_side.precision import precision
 from parity.tensorflow_side.exact import exact_reading
+from parity.tensorflow_side.precision import precision
 from parity.values.table import Called, Fingerprint, Table, Use, fingerprint
 
 Arrays = dict[str, np.ndarray]
@@ -96,7 +96,8 @@ class KerasProgram:
             place = next((n for n, s in enumerate(found) if s.name == given.name), number)
             if place >= len(found):
                 raise BadCall(
-                    f"--input {given.name!r}: the reference has {len(found)} inputs, {[s.name for s in found]}"
+                    f"--input {given.name!r}: the reference has {len(found)} inputs, "
+                    f"{[spec.name for spec in found]}"
                 )
             found[place] = given.named(found[place].name)
         return found
@@ -121,7 +122,7 @@ class KerasProgram:
         inputs: Arrays,
         cotangents: Callable[[str, tuple[int, ...]], np.ndarray] | None,
     ) -> Arrays:
-        """``outputs/...``, and with cotangents ``input_gradients/...``, ``parameter_gradients/...``."""
+        """``outputs/...``; with cotangents ``input_gradients/...``, ``parameter_gradients/...``."""
         with precision(dtype), exact_reading(dtype):
             model = self.load(dtype, weights)
             given = {n: tf.constant(a) for n, a in inputs.items()}
@@ -162,10 +163,12 @@ class KerasProgram:
         with precision("float64"):
             model = self.load("float64", weights)
             norms = [
-                l for l in flat_layers(model) if isinstance(l, keras.layers.BatchNormalization)
+                layer
+                for layer in flat_layers(model)
+                if isinstance(layer, keras.layers.BatchNormalization)
             ]
             if norms:
-                before = [l.momentum for l in norms]
+                before = [layer.momentum for layer in norms]
                 try:
                     for layer in norms:
                         layer.momentum = 0.0
@@ -175,7 +178,7 @@ class KerasProgram:
                 finally:
                     for layer, momentum in zip(norms, before, strict=True):
                         layer.momentum = momentum
-            statistics = {id(v) for l in norms for v in l.non_trainable_variables}
+            statistics = {id(v) for norm in norms for v in norm.non_trainable_variables}
             return {
                 name: variable.numpy() if id(variable) in statistics else weights[name]
                 for name, variable in ((str(n), v) for n, v in enumerate(weights_of(model)))
@@ -228,7 +231,7 @@ class _Recording:
             self._weights[id(value.handle)] = str(number)
         self._derived: dict[int, str] = {}  # tensors made of one weight alone
         self._constant: set[int] = set()
-        self._paths = {id(l): p for l, p in layer_paths(model)}
+        self._paths = {id(layer): path for layer, path in layer_paths(model)}
         self._tensors: list[Fingerprint] = []
         self._uses: list[Use] = []
         self._calls: list[dict[str, Any]] = []

@@ -112,6 +112,34 @@ class ProgramPair:
 
     # Cases.
 
+    def environment(self) -> dict[str, str]:
+        """Versions of both sides."""
+        return {**self.reference.ask("environment"), **self.port.ask("environment")}
+
+    def said(self) -> list[str]:
+        """How the port takes its inputs, and what of either side corresponds to nothing."""
+        found = self.correspondence
+        lines = [f"the port takes {self.given.words}"]
+        if found.missing:
+            missing = ", ".join(piece.words for piece in found.missing)
+            lines.append(f"no parameter of the port holds {missing}")
+        if found.filled:
+            filled = ", ".join(f"{name} = {number:g}" for name, number in found.filled.items())
+            lines.append(f"without a weight of the reference: {filled}")
+        if found.unused:
+            lines.append(f"parameters that hold no weight: {', '.join(found.unused)}")
+        return lines
+
+    def departures(self, checks: Sequence[CheckResult]) -> list[str]:
+        """Where the port departs, of a port that is not green."""
+        if all(check.verdict.green for check in checks):
+            return []
+        return [
+            f"the port departs at {call.kind} {call.path}: it has what that layer is given, and "
+            "not what it gives"
+            for call in self.first_wrong()
+        ]
+
     def drawn_case(self, number: int) -> ProgramCase:
         """Weights and inputs drawn from ``number``; statistics of normalisations from a batch."""
         rng = generator(number, "program")
@@ -130,9 +158,9 @@ class ProgramPair:
         inputs = {spec.name: spec.drawn(BATCH, rng) for spec in self.inputs}
         return ProgramCase("the model's own initial weights", weights, inputs, 1000)
 
-    def cases(self, n: int) -> Iterator[ProgramCase]:
+    def cases(self, n: int, seed: int) -> Iterator[ProgramCase]:
         """``n`` of drawn weights, and one of the model's own."""
-        for number in range(n):
+        for number in range(seed, seed + n):
             yield self._case if number == 0 and self._case is not None else self.drawn_case(number)
         yield self.initial_case()
 
@@ -240,15 +268,19 @@ class ProgramPair:
         return found | {f"{kind}{n}": a for n, a in gradients.items()}
 
     def check(
-        self, n: int, tell: Callable[[str, int, int], None] = lambda *_: None
+        self, n: int, seed: int = 0, tell: Callable[[str, int, int], None] = lambda *_: None
     ) -> list[CheckResult]:
         """Compare both on ``n`` cases of drawn weights and one of the model's own."""
         outcomes: dict[str, list[Outcome]] = {name: [] for name in CHECKS}
-        for done, case in enumerate(self.cases(n), start=1):
+        for done, case in enumerate(self.cases(n, seed), start=1):
             for outcome in self._compared(case):
                 outcomes[outcome.check].append(outcome)
             tell("outputs and gradients", done, n + 1)
-        return [pool(name, found, 0.0) for name, found in outcomes.items()]
+        problem = None
+        if self.correspondence.missing:
+            missing = ", ".join(piece.words for piece in self.correspondence.missing)
+            problem = f"no parameter of the port holds {missing}"
+        return [pool(name, found, 0.0, unchecked=problem) for name, found in outcomes.items()]
 
     def _compared(self, case: ProgramCase) -> list[Outcome]:
         reference = self._reference(case)
@@ -324,7 +356,8 @@ def _is_input(print_: Any, calls: Sequence[Called]) -> bool:
 def _one(words: str, name: str, reference: Trace, port: Trace) -> Comparison:
     truth = reference.arrays["float64"][name]
     if truth.dtype.kind != "f":
-        same = np.array_equal(truth, port.array("float64", name))  # indices, such as of an argmax
+        ours = port.array("float64", name)
+        same = ours is not None and np.array_equal(truth, ours)  # indices, such as of an argmax
         return Comparison(words, Verdict.IDENTICAL if same else Verdict.DIVERGENT, size=truth.size)
     answer = Answer(
         truth,

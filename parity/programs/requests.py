@@ -43,6 +43,10 @@ def cast(arrays: Mapping[str, np.ndarray], precision: str) -> Arrays:
     return {n: a.astype(precision) if a.dtype.kind == "f" else a for n, a in arrays.items()}
 
 
+DECLARED = "is a declaration of a side"
+"""What is said of a SPEC that names no program."""
+
+
 class ReferenceRequests:
     """A reference that is nothing but a model."""
 
@@ -174,7 +178,8 @@ def open_program(role: str, spec: str, inputs: Sequence[Mapping[str, Any]]) -> A
     import importlib.util
 
     from parity import specs
-    from parity.errors import MissingPackage
+    from parity.declarations import Side
+    from parity.errors import BadCall, MissingPackage
     from parity.requests import INSTALL
 
     framework = "tensorflow" if role == "reference" else "torch"
@@ -183,11 +188,18 @@ def open_program(role: str, spec: str, inputs: Sequence[Mapping[str, Any]]) -> A
             f"the {role} needs {framework}, which is not installed here: {INSTALL[framework]}"
         )
     given = [InputSpec.from_plain(dict(plain)) for plain in inputs]
-    if role == "reference":
-        from parity.programs.keras_program import KerasProgram, from_file
+    if role == "reference" and spec.endswith(".keras"):
+        from parity.programs.keras_program import from_file
 
-        found = from_file(spec) if spec.endswith(".keras") else specs.resolve(spec, "model")
+        found: Any = from_file(spec)
+    else:
+        found = specs.resolve(spec, "model")
+    if isinstance(found, Side):
+        raise BadCall(f"{spec!r} {DECLARED}, and no program: name the PAIR that it belongs to")
+    if role == "reference":
+        from parity.programs.keras_program import KerasProgram
+
         return ReferenceRequests(KerasProgram(found, given))
     from parity.programs.torch_program import TorchProgram
 
-    return PortRequests(TorchProgram(specs.resolve(spec, "model")))
+    return PortRequests(TorchProgram(found))

@@ -71,8 +71,8 @@ class TorchProgram:
         ]
         if needed:
             raise BadCall(
-                f"{getattr(found, '__name__', found)} needs {', '.join(needed)}: name a function that "
-                "builds the module without arguments"
+                f"{getattr(found, '__name__', found)} needs {', '.join(needed)}: name a function "
+                "that builds the module without arguments"
             )
         model = found()
         if not isinstance(model, nn.Module):
@@ -126,7 +126,7 @@ class TorchProgram:
         cotangents: Callable[[str, tuple[int, ...]], np.ndarray] | None,
         outputs_as: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
     ) -> Arrays:
-        """``outputs/...``, and with cotangents ``input_gradients/...``, ``parameter_gradients/...``.
+        """``outputs/...``; with cotangents ``input_gradients/...``, ``parameter_gradients/...``.
 
         Args:
             outputs_as: brings the outputs into the reference's names and order of axes.
@@ -245,7 +245,7 @@ class _Recording(TorchDispatchMode):
     def __exit__(self, *args: Any) -> None:
         for hook in self._hooks:
             hook.remove()
-        super().__exit__(*args)
+        super().__exit__(*args)  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]

@@ -77,6 +77,8 @@ def banner(report: Node, checks: Sequence[CheckView], causes: Sequence[CauseView
         ("golden", report.get("golden").text("")),
         ("profile", report.get("profile").text("")),
         ("seed", "" if seed.value is None else str(seed.whole())),
+        ("not declared", ", ".join(report.get("not_declared").texts())),
+        ("not claimed", ", ".join(report.get("not_claimed").texts())),
         ("took", "" if total is None else f"{numbers.short(total)} s"),
     ]
     return Banner(
@@ -194,7 +196,7 @@ def _passages(lines: Iterable[str]) -> Iterator[Passage]:
 
 
 def _notes(notes: Node) -> Iterator[str]:
-    """The horizon of free-running trajectories, and how often each clip bound."""
+    """The horizon of free-running trajectories, and what each clip changed."""
     if not notes:
         return
     if notes.get("longest_horizon"):
@@ -203,9 +205,7 @@ def _notes(notes: Node) -> Iterator[str]:
             f"the horizon, the longest is {notes['longest_horizon'].whole()} steps"
         )
     clips = [
-        f"{key.removesuffix('_bound').replace('_', ' ')} {(share.number() or 0.0):.1%}"
-        for key, share in notes.entries()
-        if key.endswith("_bound")
+        f"{clip} {(share.number() or 0.0):.1%}" for clip, share in notes.get("clips").entries()
     ]
     if clips:
         yield f"most elements changed by each clip in one case: {', '.join(clips)}"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from parity.comparison import Verdict
+from parity.messages import not_asked, not_exercised_lines
 
 MOST_FAILURES = 3
 
@@ -26,8 +27,11 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield _subject(report)
     for problem in problems:
         yield f"\n**{_plain(problem)}**"
-    for remark in report.get("remarks", ()):
+    said = not_asked(report.get("not_declared", ()), report.get("not_claimed", ()))
+    for remark in (*said, *report.get("remarks", ())):
         yield f"\n{_plain(remark)}"
+    for line in not_exercised_lines(report.get("not_exercised", ())):
+        yield f"\n{_plain(line)}"
     for number, cause in enumerate(report["causes"], start=1):
         place = f" at {_code(cause['place'])}" if cause.get("place") else ""
         yield f"\n### Cause {number}: {_plain(cause['id'])}, {_plain(cause['where'])}{place}\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,7 +10,7 @@ from rich.table import Table
 
 from parity.comparison import Verdict
 from parity.explain.causes import Cause, Unexplained
-from parity.messages import failure_lines, headline
+from parity.messages import failure_lines, headline, not_asked, not_exercised_lines
 from parity.outcome import CheckResult
 from parity.report import Report, notes
 
@@ -25,11 +25,21 @@ STYLES = {
 
 
 def print_report(report: Report, console: Console) -> None:
-    """The whole report: below the table what is wrong, in order of computation, with its causes;
-    then what was not compared."""
+    """The whole report: the table, below it what is wrong, and the verdict last."""
+    print_table(report, console)
+    print_details(report, console)
+    print_verdict(report, console)
+
+
+def print_table(report: Report, console: Console) -> None:
+    """A line for each check, and what the numbers are."""
     console.print(_table(report))
     for line in _notes(report):
         console.print(line, style="dim", highlight=False, soft_wrap=True)
+
+
+def print_details(report: Report, console: Console) -> None:
+    """What is wrong, in order of computation, with its causes; then what was not compared."""
     told: set[str] = set()
     red = [check for check in report.checks if not check.verdict.green]
     red.sort(key=lambda check: check.verdict is Verdict.UNCHECKED)  # first what is wrong
@@ -46,6 +56,28 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"\n{line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     for problem in report.problems:
         console.print(f"\n{problem}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_outlook(report: Report, console: Console) -> None:
+    """One line while causes are looked for; whoever stops it there has seen the verdict."""
+    if not report.green:
+        console.print()
+        console.print(f"{report.verdict}: looking for causes", style=STYLES[report.verdict])
+
+
+def print_smallest(report: Report, console: Console, said: Collection[str] = ()) -> None:
+    """What the search for a smaller failing case came to: how to run it again."""
+    for remark in report.remarks:
+        if remark not in said:
+            console.print(f"\n{remark}", style="yellow", markup=False, highlight=False)
+    for check in report.checks:
+        if lines := report.smallest_case(check):
+            console.print(f"\n{check.name}:", highlight=False)
+            _print_lines(lines, console)
+
+
+def print_verdict(report: Report, console: Console) -> None:
+    """One line: the last, where a person looks."""
     console.print()
     narrowed = f" (only {', '.join(report.narrowed)})" if report.narrowed else ""
     golden = "" if report.golden is None else f"golden {escape(report.golden)}, "
@@ -144,7 +176,9 @@ def _table(report: Report) -> Table:
 
 
 def _notes(report: Report) -> Iterator[str]:
+    yield from not_asked(report.not_declared, report.not_claimed)
     yield from report.remarks
+    yield from not_exercised_lines(report.not_exercised)
     yield "residual, floor: float64, relative to the largest reference element; 64 floors allowed"
     yield "error ratio: the port's float32 error over the reference's; 4 pooled, 16 each allowed"
     for check in report.checks:
@@ -154,9 +188,8 @@ def _notes(report: Report) -> Iterator[str]:
                 f"free-running: {found['steps_within_horizon']} of {found['steps']} steps lie "
                 f"within the horizon, the longest is {found['longest_horizon']} steps"
             )
-        bound = {k.removesuffix("_bound"): v for k, v in found.items() if k.endswith("_bound")}
-        if bound:
-            shares = ", ".join(f"{clip} {share:.1%}" for clip, share in bound.items())
+        if "clips" in found:
+            shares = ", ".join(f"{clip} {share:.1%}" for clip, share in found["clips"].items())
             yield f"most elements changed by each clip in one case: {shares}"
 
 

@@ -1,9 +1,9 @@
 """The exact reading: TensorFlow's float64 runs with the constants that a program says.
 
 Many of TensorFlow's constants pass through float32 even in a float64 run: a slope of 0.3 is
-0.30000001192092896, the root of 1/2 in GELU 0.70710677. Such a run is no truth: a port that says 0.3
-is 1e-8 away from it, and right. Here a Python number that is cast becomes a constant of the run's
-precision directly, and what is float32 whatever it is given is computed in float64.
+0.30000001192092896, the root of 1/2 in GELU 0.70710677. Such a run is no truth: a port that says
+0.3 is 1e-8 away from it, and right. Here a Python number that is cast becomes a constant of the
+run's precision directly, and these functions are computed with the constants that they state.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -20,7 +19,8 @@ from parity.explain import training as explained
 from parity.explain.sampler.probe import CURVATURE, Probe
 from parity.floor import moved
 from parity.randomness import SharedRandomness
-from parity.side_runner import MODELS_KEPT, Arrays, Run, SideRunner, as_scores
+from parity.side_runner import MODELS_KEPT, Arrays, Pulled, Run, SideRunner, as_scores
+from parity.tensorflow_side.clips import Clips
 from parity.tensorflow_side.precision import assert_dtypes, precision
 from parity.tensorflow_side.randomness import intercepted
 from parity.tensorflow_side.rounding import rough_derivatives
@@ -63,36 +63,40 @@ class TensorFlowRunner(SideRunner):
         for name, array in weights.items():
             variables[name].assign(array)
 
-    def evaluate(self, model: keras.Model, images: np.ndarray) -> Arrays:
+    def evaluate(self, model: keras.Model, images: np.ndarray, pulled: Pulled) -> Arrays:
         x = tf.constant(self.laid_out(images))
         with tf.GradientTape() as tape:
             tape.watch(x)
             scores = model(x)
-        gradients = tape.gradient(scores, x)
+        by = tf.constant(pulled.by(scores.shape, len(images), scores.dtype.name))
+        gradients = tape.gradient(scores, x, output_gradients=by)
         if gradients is None:
             gradients = tf.zeros_like(x)
+        side = self.side
         return {
-            "energies": as_scores(scores.numpy(), len(images), self.side.energy_sign),
-            "energy_gradients": layouts.images_to_canonical(
-                gradients.numpy() * self.side.energy_sign, self.side.layout
-            ),
+            "energies": as_scores(scores.numpy(), len(images), side.energy_sign, side.layout),
+            "energy_gradients": layouts.images_to_canonical(gradients.numpy(), side.layout),
         }
 
     def evaluated_with_activations(self, run: Run, images: np.ndarray) -> Arrays:
         """Both from one evaluation; that is most of what the floors of a network cost."""
         with self.shared_in(run), _recording_layers(run.model) as outputs:
-            found = self.evaluate(run.model, images)
+            found = self.evaluate(run.model, images, self.pulled(run.case))
         return found | {f"activations/{name}": value.numpy() for name, value in outputs.items()}
 
-    def cotangents(self, model: keras.Model, images: np.ndarray) -> Arrays:
+    def cotangents(self, model: keras.Model, images: np.ndarray, pulled: Pulled) -> Arrays:
         x = tf.constant(self.laid_out(images))
         with tf.GradientTape() as tape, _recording_layers(model) as outputs:
             tape.watch(x)
             scores = model(x)
-        gradients = tape.gradient(scores, [x, *outputs.values()], unconnected_gradients="zero")
-        signed = [self.side.energy_sign * gradient.numpy() for gradient in gradients]
-        found = dict(zip(outputs, signed[1:], strict=True))
-        found["images"] = layouts.images_to_canonical(signed[0], self.side.layout)
+        by = tf.constant(pulled.by(scores.shape, len(images), scores.dtype.name))
+        gradients = tape.gradient(
+            scores, [x, *outputs.values()], output_gradients=by, unconnected_gradients="zero"
+        )
+        found = {
+            name: gradient.numpy() for name, gradient in zip(outputs, gradients[1:], strict=True)
+        }
+        found["images"] = layouts.images_to_canonical(gradients[0].numpy(), self.side.layout)
         return {f"cotangents/{name}": array for name, array in found.items()}
 
     def sample(
@@ -233,46 +237,25 @@ class TensorFlowRunner(SideRunner):
         with replaced_call(model, reordering):
             yield
 
-    def clip_bounds(self, case: Case) -> dict[str, float]:
-        """How large a part of the elements each clip of the sampler changed, 0 to 1.
-
-        ``noise_clip`` and ``update_clip`` are read off the images at which the network was
-        evaluated and off the samples: a clipped element lies exactly on the limit.
-        ``gradient_clip`` from the gradients at those images.
-        """
+    def clips(self, case: Case) -> dict[str, Any]:
+        """What each clip of the sampler changed (``parity.tensorflow_side.clips``)."""
         assert case.sampler is not None
-        seen: list[np.ndarray] = []
         notes: dict[str, Any] = {}
         with self.ready(case, "float64", notes) as model:
             randomness = SharedRandomness(case.key, self.side.layout)
-            with (
-                self.intercepted(model, randomness, "float64", notes),
-                on_call(model, lambda images: seen.append(np.asarray(images))),
-            ):
-                every = self.sampler_entry.supports("return_every_step")
-                samples = self.sample(
-                    model, case, case.images.astype("float64"), case.sampler.steps, every
-                )
-            evaluated = layouts.images_to_canonical(
-                np.concatenate([case.images[:0], *seen]), self.side.layout
-            )
-            gradients = evaluated[:0]
-            if len(evaluated):
-                gradients = self.evaluate(model, evaluated)["energy_gradients"]
-        clip = case.sampler.gradient_clip or self._default_gradient_clip()
-        return {
-            "noise_clip": _share(np.abs(evaluated) == 1.0),
-            "gradient_clip": _share(np.abs(gradients) > clip) if clip is not None else 0.0,
-            "update_clip": _share(np.abs(samples) == 1.0),
-        }
+            images = case.images.astype("float64")
+            every = self.sampler_entry.supports("return_every_step")
+            clips = Clips(image_size=int(np.prod(images.shape[1:])))
+            with self.intercepted(model, randomness, "float64", notes):
+                call = model.call
 
-    def _default_gradient_clip(self) -> float | None:
-        bound = self.sampler_entry
-        if not bound.supports("gradient_clip"):
-            return None
-        name = bound.names["gradient_clip"]
-        default = inspect.signature(bound.function).parameters[name].default
-        return float(default) if isinstance(default, (int, float)) else None
+                def unwatched(*args: Any, **kwargs: Any) -> Any:
+                    with clips.paused():
+                        return call(*args, **kwargs)
+
+                with replaced_call(model, unwatched), clips:
+                    self.sample(model, case, images, case.sampler.steps, every)
+        return clips.to_dict()
 
     def weights(self, settings: Mapping[str, Any] | None) -> dict[str, Any]:
         with self.precision("float32"):
@@ -319,6 +302,12 @@ class TensorFlowRunner(SideRunner):
         result = specs.entry(self.side.preprocess)(images)
         array = tf.convert_to_tensor(result).numpy()
         return layouts.images_to_canonical(array, self.side.layout)
+
+    def as_tensor(self, array: np.ndarray) -> tf.Tensor:
+        return tf.constant(array)
+
+    def forward(self, model: keras.Model, images: tf.Tensor) -> tf.Tensor:
+        return model(images)
 
     def seed(self, seed: int) -> None:
         keras.utils.set_random_seed(seed % 2**32)
@@ -514,7 +503,3 @@ def _recording(layer: keras.layers.Layer, outputs: dict[str, tf.Tensor]) -> Iter
 
     with replaced_call(layer, recording_call):
         yield
-
-
-def _share(condition: np.ndarray) -> float:
-    return float(condition.mean()) if condition.size else 0.0

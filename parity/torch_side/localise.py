@@ -18,7 +18,13 @@ from parity import layouts
 from parity.cases import Case
 from parity.side_runner import Arrays, as_scores
 from parity.torch_side.capture import Capture, Leaves
-from parity.torch_side.parameters import load_canonical, parameters, state, to_numpy
+from parity.torch_side.parameters import (
+    cotangent_of,
+    load_canonical,
+    parameters,
+    state,
+    to_numpy,
+)
 from parity.traces import Trace
 from parity.weights import CannotMatch, Match, Weight, match_partly
 
@@ -60,7 +66,7 @@ def segments(runner: TorchRunner, case: Case, substituted: Arrays) -> Trace:
         for _ in range(len(values) + 2):
             capture = Capture(layers, substitute=values, anchors=anchors)
             with torch.no_grad(), runner.shared(model, case, "float64", notes) as shared, capture:
-                scores, error = _called(model, images)
+                scores, error = _called(runner, model, images)
             notes |= {"raised": _in_words(error), "drawn": sum(d.count for d in shared.log)}
             if capture.anchors == anchors:
                 break
@@ -68,12 +74,12 @@ def segments(runner: TorchRunner, case: Case, substituted: Arrays) -> Trace:
         own: dict[str, Tensor | None] = {}
         for name, n in (("together", len(images)), ("alone", 1)):
             with torch.no_grad(), runner.shared(model, case, "float64", {}):
-                own[name], problem = _called(model, images[:n])
+                own[name], problem = _called(runner, model, images[:n])
             if problem is not None:  # then at least from the last layer's values on
                 first = {layer: value[:n] for layer, value in values.items()}
                 part = Capture(layers, substitute=first, anchors=anchors)
                 with torch.no_grad(), runner.shared(model, case, "float64", {}), part:
-                    own[name], _ = _called(model, images[:n])
+                    own[name], _ = _called(runner, model, images[:n])
     arrays = {
         f"activations/{layer}": layouts.images_to_canonical(to_numpy(output), runner.side.layout)
         for layer, output in capture.outputs.items()
@@ -81,7 +87,9 @@ def segments(runner: TorchRunner, case: Case, substituted: Arrays) -> Trace:
     for name, found in ({"energies": scores} | own).items():
         if found is not None:
             count = 1 if name == "alone" else len(case.images)
-            arrays[name] = as_scores(to_numpy(found), count, runner.side.energy_sign)
+            arrays[name] = as_scores(
+                to_numpy(found), count, runner.side.energy_sign, runner.side.layout
+            )
     return Trace({"float64": arrays}, notes=notes)
 
 
@@ -89,8 +97,8 @@ def segment_gradients(runner: TorchRunner, case: Case, given: Arrays) -> Trace:
     """What comes back through each segment from the reference's cotangents, in float64.
 
     Every layer's values are replaced by a leaf that holds the reference's; the product of each
-    layer's own output with the reference's cotangent there, and the energies, are differentiated
-    for the leaves. A correct port gives back the reference's cotangents.
+    layer's own output with the reference's cotangent there, and the energies times theirs, are
+    differentiated for the leaves. A correct port gives back the reference's cotangents.
 
     Args:
         given: ``activations/<layer>`` and ``cotangents/<layer>`` of the reference, canonical.
@@ -118,7 +126,8 @@ def segment_gradients(runner: TorchRunner, case: Case, given: Arrays) -> Trace:
             if output.requires_grad
         ]
         if scores is not None and scores.requires_grad:
-            parts.append(scores.sum() * runner.side.energy_sign)
+            by = cotangent_of(scores, len(case.images), runner.pulled(case))
+            parts.append((scores * by).sum())
         if parts:
             found = torch.autograd.grad(
                 torch.stack(parts).sum(), list(leaves.values()), allow_unused=True
@@ -152,7 +161,7 @@ def cut_apart(
         images = runner.tensor(case.images.astype(np.float64)).requires_grad_()
         cut = cutting(layers, values, anchors)
         with torch.enable_grad(), runner.shared(model, case, "float64", {}), cut:
-            scores, error = _called(model, images)
+            scores, error = _called(runner, model, images)
         if cut.anchors == anchors:
             break
         anchors = cut.anchors
@@ -191,10 +200,13 @@ def _tensors(runner: TorchRunner, arrays: Mapping[str, np.ndarray], kind: str) -
     }
 
 
-def _called(model: nn.Module, images: Tensor) -> tuple[Tensor | None, Exception | None]:
+def _called(
+    runner: TorchRunner, model: nn.Module, images: Tensor
+) -> tuple[Tensor | None, Exception | None]:
     """What the model returns, or what it raises."""
     try:
-        return model(images), None
+        with runner.entered("the network"):
+            return model(images), None
     except Exception as error:
         return None, error
 

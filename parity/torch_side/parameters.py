@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from parity import layouts
+from parity.side_runner import Pulled
 from parity.weights import Match, Parameter
 
 Arrays = dict[str, np.ndarray]
@@ -88,6 +89,13 @@ def to_canonical(
 def to_numpy(tensor: Tensor) -> np.ndarray:
     """The tensor's values, in memory of their own."""
     return np.array(tensor.detach().cpu().numpy())
+
+
+def cotangent_of(outputs: Tensor, batch: int, pulled: Pulled) -> Tensor:
+    """What a network's outputs are multiplied by before gradients are taken."""
+    dtype = str(outputs.dtype).removeprefix("torch.")
+    by = pulled.by(outputs.shape, batch, "float32" if dtype == "bfloat16" else dtype)
+    return torch.from_numpy(by).to(outputs)
 
 
 def _kind(model: nn.Module, name: str) -> str | None:

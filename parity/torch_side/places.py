@@ -345,7 +345,7 @@ def _training(runner: TorchRunner, case: Case, lines: Lines) -> None:
         def called(entry: str, *arguments: Any) -> list[Call]:
             watch = Watch(randomness=randomness)
             with _raising(f"{entry}/raised", lines), watch.evaluations(model):
-                trainer.call(getattr(runner.side, entry), *arguments)
+                trainer.call(entry, *arguments)
             return _traced(watch.calls, storage(images))
 
         with _raising("train_step/raised", lines):

@@ -18,13 +18,15 @@ from parity.declarations import Pair, Side, TorchSide
 from parity.errors import BadCall
 from parity.explain import training as explained
 from parity.explain.sampler.probe import CURVATURE, Probe
-from parity.randomness import SharedRandomness
-from parity.side_runner import Arrays, Run, SideRunner, as_scores
+from parity.randomness import SharedRandomness, host_generators_seeded
+from parity.side_runner import Arrays, Pulled, Run, SideRunner, as_scores
 from parity.torch_side import localise
 from parity.torch_side.capture import Capture, in_order_of_use
 from parity.torch_side.dispatch import Interception
+from parity.torch_side.globals import Globals
 from parity.torch_side.parameters import (
     canonical_weights,
+    cotangent_of,
     load_canonical,
     parameters,
     state,
@@ -46,8 +48,11 @@ class TorchRunner(SideRunner):
         super().__init__(side, pair)
         assert isinstance(side, TorchSide)
         self.torch_side = side
+        self._globals = Globals()
+        self._calls = 0  # of entries that no case seeds the host's generators for
         # Keyed weakly: an id may come back with another model behind it.
         self._matches: WeakKeyDictionary[nn.Module, list[Match]] = WeakKeyDictionary()
+        self._hands_views = False
         self._told: dict[tuple[tuple[Weight, ...], tuple[Parameter, ...]], list[Match]] = {}
 
     @contextlib.contextmanager
@@ -63,6 +68,15 @@ class TorchRunner(SideRunner):
         if not isinstance(model, nn.Module):
             raise TypeError(f"model() must return a torch.nn.Module, got {type(model).__name__}")
         return model.to(DTYPES[precision])
+
+    @contextlib.contextmanager
+    def ready(self, case: Case, precision: str, notes: dict[str, Any]) -> Iterator[nn.Module]:
+        with super().ready(case, precision, notes) as model:
+            self._hands_views = case.view
+            try:
+                yield model
+            finally:
+                self._hands_views = False
 
     def load(self, model: nn.Module, case: Case, weights: Mapping[str, np.ndarray]) -> None:
         if model not in self._matches:
@@ -103,32 +117,34 @@ class TorchRunner(SideRunner):
         """Dense kernels whose rows this side has in channels-first order, with the maps before."""
         return case.feature_maps if self.torch_side.flatten == "NCHW" else {}
 
-    def evaluate(self, model: nn.Module, images: np.ndarray) -> Arrays:
+    def evaluate(self, model: nn.Module, images: np.ndarray, pulled: Pulled) -> Arrays:
         model.eval()
         x = self.tensor(images).requires_grad_()
-        scores = model(x)
         gradients: Tensor | None = None
-        if scores.requires_grad:
-            total = scores.sum() * self.side.energy_sign
-            (gradients,) = torch.autograd.grad(total, x, allow_unused=True)
+        with self.entered("the network"):
+            scores = model(x)
+            if scores.requires_grad:
+                by = cotangent_of(scores, len(images), pulled)
+                (gradients,) = torch.autograd.grad(scores, x, by, allow_unused=True)
         if gradients is None:
             gradients = torch.zeros_like(x)
+        side = self.side
         return {
-            "energies": as_scores(to_numpy(scores), len(images), self.side.energy_sign),
-            "energy_gradients": layouts.images_to_canonical(to_numpy(gradients), self.side.layout),
+            "energies": as_scores(to_numpy(scores), len(images), side.energy_sign, side.layout),
+            "energy_gradients": layouts.images_to_canonical(to_numpy(gradients), side.layout),
         }
 
     def evaluated_with_activations(self, run: Run, images: np.ndarray) -> Arrays:
         """In two evaluations, so that what captures activations has no part in what is compared."""
         with self.shared_in(run):
-            found = self.evaluate(run.model, images)
+            found = self.evaluate(run.model, images, self.pulled(run.case))
         with self.shared_in(run):
             return found | self._activations(run.model, images)
 
     def _activations(self, model: nn.Module, images: np.ndarray) -> Arrays:
         layers = localise.layers_of(model, self._matches[model])
         model.eval()
-        with torch.no_grad(), Capture(layers) as capture:
+        with torch.no_grad(), self.entered("the network"), Capture(layers) as capture:
             model(self.tensor(images))
         return {
             f"activations/{layer}": layouts.images_to_canonical(to_numpy(output), self.side.layout)
@@ -195,15 +211,16 @@ class TorchRunner(SideRunner):
     ) -> Any:
         """The user's ``generate_samples`` on tensors of this side's layout."""
         assert case.sampler is not None
-        return self.sampler_entry(
-            model=model,
-            images=images,
-            steps=steps,
-            step_size=case.sampler.step_size,
-            noise=case.sampler.noise,
-            gradient_clip=case.sampler.gradient_clip,
-            return_every_step=True if every_step else None,
-        )
+        with self.entered("generate_samples"):
+            return self.sampler_entry(
+                model=model,
+                images=images,
+                steps=steps,
+                step_size=case.sampler.step_size,
+                noise=case.sampler.noise,
+                gradient_clip=case.sampler.gradient_clip,
+                return_every_step=True if every_step else None,
+            )
 
     def samples_to_canonical(self, result: Any, every_step: bool) -> np.ndarray:
         """A sampler's result, a tensor or a list of one per step, as (steps, B, H, W, C)."""
@@ -229,17 +246,36 @@ class TorchRunner(SideRunner):
             notes["not_float64"] = [f"{name} ({places[name]})" for name in interception.not_float64]
 
     def preprocessed(self, images: np.ndarray) -> np.ndarray:
-        result = specs.entry(self.side.preprocess)(images)
+        function = specs.entry(self.side.preprocess)
+        self._calls += 1
+        with host_generators_seeded(self._calls), self.entered("preprocess"):
+            result = function(images)
         return layouts.images_to_canonical(to_numpy(torch.as_tensor(result)), self.side.layout)
 
+    def as_tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array)
+
+    def forward(self, model: nn.Module, images: Tensor) -> Any:
+        with torch.no_grad():
+            return model.eval()(images)
+
     def seed(self, seed: int) -> None:
-        torch.manual_seed(seed)
+        self._globals.seed(seed)
+
+    def entered(self, entry: str) -> contextlib.AbstractContextManager[None]:
+        return self._globals.entered(entry)
+
+    def left_behind(self) -> list[dict[str, str]]:
+        return self._globals.take()
+
+    def build(self, settings: Mapping[str, Any] | None) -> nn.Module:
+        self._calls += 1
+        with host_generators_seeded(self._calls):
+            model: nn.Module = super().build(settings)
+        return model
 
     def weights(self, settings: Mapping[str, Any] | None) -> dict[str, Any]:
         raise BadCall("a PyTorch side as the reference is not supported: give a TensorFlowSide")
-
-    def clip_bounds(self, case: Case) -> dict[str, float]:
-        raise BadCall("clip statistics are taken on the reference")
 
     def initial_weights(
         self, settings: Mapping[str, Any] | None, seeds: list[int], shapes: Mapping[str, list[int]]
@@ -274,25 +310,25 @@ class TorchRunner(SideRunner):
         load_canonical(model, matches, weights, channels_first)
         torch.save(model.state_dict(), path)
 
-    def state(self, case: Case) -> list[dict[str, str]]:
+    def state(self, case: Case, *, empty_batch: bool) -> list[dict[str, str]]:
         """What ``generate_samples`` leaves behind (``parity.torch_side.state``)."""
         self._models.clear()  # an earlier call may have left frozen what this one would freeze
         with self.ready(case, "float32", {}) as model:
             try:
-                return self._left_behind(model, case)
+                return self._left_behind(model, case, empty_batch)
             finally:
                 self._models.clear()  # whatever the port did to this model stays with it
 
-    def probing_state(self, case: Case) -> list[dict[str, str]]:
+    def probing_state(self, case: Case, *, empty_batch: bool) -> list[dict[str, str]]:
         with self.precision("float32"):
             model = self.probe_model(Probe.drawn(), []).to(torch.float32)
-            return self._left_behind(model, case)
+            return self._left_behind(model, case, empty_batch)
 
-    def _left_behind(self, model: nn.Module, case: Case) -> list[dict[str, str]]:
+    def _left_behind(self, model: nn.Module, case: Case, empty_batch: bool) -> list[dict[str, str]]:
         def call(images: Tensor, steps: int, every_step: bool) -> Any:
             return self.call_sampler(model, case, images, steps, every_step)
 
-        return findings(
+        found = findings(
             case,
             self.tensor(case.images),
             model,
@@ -300,7 +336,9 @@ class TorchRunner(SideRunner):
             self.side.layout,
             every_step=self.sampler_entry.supports("return_every_step"),
             caller_modes=self.torch_side.caller_modes,
+            empty_batch=empty_batch,
         )
+        return found + self.left_behind()
 
     def environment(self) -> dict[str, str]:
         return {
@@ -311,12 +349,22 @@ class TorchRunner(SideRunner):
         }
 
     def tensor(self, images: np.ndarray) -> Tensor:
-        """Images in this side's layout, with standard strides.
+        """Images in this side's layout, with standard strides; of a case that says so, every other
+        element of a tensor twice as long.
 
         A transposed channels-last array of one channel would keep its strides while claiming to be
-        contiguous, and a port that uses ``view`` would raise through the harness's fault.
+        contiguous, and a port that uses ``view`` would raise through the harness's fault. It can
+        use ``view`` on every other element.
         """
-        return torch.from_numpy(layouts.images_from_canonical(images, self.side.layout))
+        tensor = torch.from_numpy(layouts.images_from_canonical(images, self.side.layout))
+        return every_other(tensor) if self._hands_views else tensor
+
+
+def every_other(tensor: Tensor) -> Tensor:
+    """The same values as a view with gaps between them, which are NaN: no port may read them."""
+    wide = tensor.new_full((*tensor.shape, 2), torch.nan)
+    wide[..., 0] = tensor
+    return wide[..., 0]
 
 
 def _onednn() -> bool:

@@ -1,5 +1,7 @@
 """What a port's ``generate_samples`` leaves behind, and what it needs of its caller.
 
+What it changes in the whole process is seen around every entry (``parity.torch_side.globals``).
+
 Each finding is one sentence that says what was expected, what was found, and how to mend it.
 """
 
@@ -37,6 +39,7 @@ def findings(
     *,
     every_step: bool,
     caller_modes: tuple[str, ...],
+    empty_batch: bool,
 ) -> Findings:
     """Run the sampler in every way a caller may and list what it got wrong.
 
@@ -48,6 +51,7 @@ def findings(
         layout: the port's.
         every_step: whether the sampler can return every step.
         caller_modes: which of ``parity.declarations.CALLER_MODES`` must work.
+        empty_batch: whether no images must give no images.
     """
     assert case.sampler is not None
     steps = case.sampler.steps
@@ -68,7 +72,8 @@ def findings(
     if every_step:
         found += _every_step(run(images.clone(), steps, True))
     found += _callers(images, run, expected, caller_modes)
-    found += _empty_batch(images, run)
+    if empty_batch:
+        found += _empty_batch(images, run)
     found += _memory(images, model, call, case.key, layout)
     return found
 
@@ -87,7 +92,6 @@ def _left_behind(model: nn.Module, images: Tensor, run: Callable[[Tensor], Any])
     tracked = {name: p.requires_grad for name, p in model.named_parameters()}
     hooks = {name: _hooks(module) for name, module in model.named_modules()}
     weights = {name: p.detach().clone() for name, p in model.named_parameters()}
-    globals_before = _globals()
     try:
         result = run(given)
         found: Findings = []
@@ -143,39 +147,11 @@ def _left_behind(model: nn.Module, images: Tensor, run: Callable[[Tensor], Any])
                 found.append(
                     _finding("hooks-left", f"hooks are left on module {name or '(the model)'}")
                 )
-        for name, value in _globals().items():
-            if value != globals_before[name]:
-                found.append(
-                    _finding(
-                        "global-state",
-                        f"{name} was {globals_before[name]} and is {value} after the call",
-                    )
-                )
         return _first_of_each(found)
     finally:
-        _restore_globals(globals_before)
         for name, parameter in model.named_parameters():
             parameter.grad = None
             parameter.requires_grad_(tracked[name])
-
-
-def _globals() -> dict[str, Any]:
-    return {
-        "torch.is_grad_enabled()": torch.is_grad_enabled(),
-        "torch.get_default_dtype()": torch.get_default_dtype(),
-        "torch.initial_seed()": torch.initial_seed(),
-        "torch.are_deterministic_algorithms_enabled()": (
-            torch.are_deterministic_algorithms_enabled()
-        ),
-        "torch.is_anomaly_enabled()": torch.is_anomaly_enabled(),
-    }
-
-
-def _restore_globals(values: dict[str, Any]) -> None:
-    torch.set_grad_enabled(values["torch.is_grad_enabled()"])
-    torch.set_default_dtype(values["torch.get_default_dtype()"])
-    torch.use_deterministic_algorithms(values["torch.are_deterministic_algorithms_enabled()"])
-    torch.autograd.set_detect_anomaly(values["torch.is_anomaly_enabled()"])
 
 
 def _hooks(module: nn.Module) -> tuple[int, ...]:

@@ -125,7 +125,7 @@ class Table:
     def from_plain(cls, plain: dict[str, list[dict[str, object]]]) -> Table:
         """The inverse of :meth:`to_plain`."""
         return cls(
-            tuple(_tuple(f) for f in plain["tensors"]),  # type: ignore[arg-type]
+            tuple(_tuple(f) for f in plain["tensors"]),
             tuple(
                 Use(
                     weight=str(use["weight"]),

@@ -12,10 +12,13 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from tests.harness.conftest import Inside
 from tests.harness.ports import ROOT, write_port
 
 SCHEMA = json.loads((ROOT / "docs" / "report.schema.json").read_text())
 ONE_CHECK = ("--only", "preprocessing")
+GOLDEN = ("--golden", "goldens")
+"""In place of a reference that runs, where only the port is tested."""
 
 
 def parity(
@@ -115,7 +118,7 @@ def test_a_port_that_dies_is_invalid_and_what_was_finished_is_reported(tmp_path:
         "def preprocess(images):\n    os.write(2, b'famous last words\\n'); os._exit(9)\n"
         "entries = {'preprocess': preprocess}",
     )
-    run = parity("check", "--port", spec, "--only", "preprocessing,initialisation")
+    run = parity("check", "--port", spec, *GOLDEN, "--only", "preprocessing,initialisation")
     assert run.returncode == 1
     assert "the port's process died; its last words:" in run.stdout
     assert "famous last words" in run.stdout
@@ -127,7 +130,7 @@ def test_a_port_that_hangs_is_invalid(tmp_path: Path) -> None:
         tmp_path,
         "def preprocess(images):\n    time.sleep(1000)\nentries = {'preprocess': preprocess}",
     )
-    run = parity("check", "--port", spec, *ONE_CHECK, "--timeout", "20")
+    run = parity("check", "--port", spec, *GOLDEN, *ONE_CHECK, "--timeout", "20")
     assert run.returncode == 1
     assert "the port did not answer 'preprocess' within 20 s" in run.stdout
 
@@ -160,9 +163,9 @@ def test_a_reference_that_raises_is_never_the_ports_fault(tmp_path: Path) -> Non
     ],
 )
 def test_a_wrong_call_exits_2_and_says_what_was_expected(
-    arguments: list[str], message: str
+    arguments: list[str], message: str, parity_inside: Inside
 ) -> None:
-    run = parity("check", *arguments)
+    run = parity_inside("check", *arguments)
     assert run.returncode == 2, run.stdout + run.stderr
     assert message in run.stderr
 
@@ -173,7 +176,7 @@ def test_a_port_that_does_not_import_shows_the_users_traceback_then_one_line(
     path = tmp_path / "port.py"
     path.write_text("import parity\nside = parity.TorchSide(model=undefined_name)\n")
     run = parity("check", "--port", str(path))
-    assert run.returncode == 2
+    assert run.returncode == 1
     lines = run.stderr.strip().splitlines()
     assert any("port.py" in line and "line 2" in line for line in lines)
     assert "does not import: NameError: name 'undefined_name' is not defined" in lines[-1]

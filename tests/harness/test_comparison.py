@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from parity.comparison import FLOAT64_FLOORS, SINGLE_RATIO, Answer, Verdict, compare, ratio
+from parity.comparison import (
+    FLOAT64_FLOORS,
+    POWER,
+    SINGLE_RATIO,
+    Answer,
+    Verdict,
+    compare,
+    ratio,
+)
 
 FLOOR = 2.0**-50
 TRUTH = np.array([1.0, -2.0, 0.5])
@@ -145,3 +153,59 @@ def test_any_single_fault_beyond_the_bound_is_found_where_it_is(
     assert found.verdict is Verdict.DIVERGENT
     assert found.worst is not None
     assert found.worst.index == (index,)
+
+
+@pytest.mark.parametrize("floor", [float("nan"), float("inf")])
+def test_a_floor_that_is_no_number_proves_nothing(floor: float) -> None:
+    """NaN was an unlimited bound: no difference is more than that."""
+    for port in (TRUTH, TRUTH * (1 + 3e-7)):
+        found = compare("a", Answer(TRUTH, floor), port, None)
+        assert found.verdict is Verdict.UNCHECKED
+        assert f"its float64 floor is {floor}" in str(found.problem)
+        assert found.worst is None, "it is none of the numbers that sum a check up"
+
+
+def test_a_floor_near_the_arrays_own_size_proves_nothing_and_a_difference_beyond_it_does() -> None:
+    truth = TRUTH * 1e-3
+    scale = float(np.abs(truth).max())
+    for floor, seen in ((POWER * scale, True), (1.01 * POWER * scale, False)):
+        found = compare("a", Answer(truth, floor), truth + floor, None)
+        assert found.verdict is (Verdict.ROUNDING if seen else Verdict.UNCHECKED)
+        assert seen or "ill-conditioned: moved by one unit" in str(found.problem)
+        assert seen or "another case" in str(found.problem)
+        assert compare("a", Answer(truth, floor), truth + 65 * floor, None).verdict is (
+            Verdict.DIVERGENT
+        )
+
+
+@pytest.mark.parametrize("error", [(float("nan"), 1e-7), (1e-7, float("nan")), (float("inf"), 0.0)])
+def test_a_float32_error_of_the_reference_that_is_no_number_is_not_compared_with(
+    error: tuple[float, float],
+) -> None:
+    """Neither order of NaN and a number gives a bound that everything passes."""
+    for port in (TRUTH.astype(np.float32), np.full(3, np.nan, np.float32)):
+        found = compare("a", Answer(TRUTH, FLOOR, *error), TRUTH, port)
+        assert (found.verdict, found.blind32) == (Verdict.IDENTICAL, True)
+        assert found.error_ratio is None
+
+
+def test_a_float32_floor_as_large_as_the_array_says_nothing_of_float32() -> None:
+    port = TRUTH.astype(np.float32) + np.float32(0.5)
+    found = compare("a", Answer(TRUTH, FLOOR, 0.0, 2.0), TRUTH, port)
+    assert (found.verdict.green, found.blind32, found.error_ratio) == (True, True, None)
+    far = compare("a", Answer(TRUTH, FLOOR, 0.0, 2.0), TRUTH, port * 100)
+    assert far.verdict is Verdict.IMPRECISE
+    assert not compare("a", Answer(TRUTH, FLOOR, 0.0, 1.9), TRUTH, port).blind32
+
+
+@pytest.mark.parametrize(
+    ("array", "observable"),
+    [
+        ("samples[12]", "samples"),
+        ("energies (first image alone)", "energies"),
+        ("energies (in another order), port alone", "energies"),
+        ("training_state/momentum/conv1/kernel[2]", "training_state/momentum/conv1/kernel"),
+    ],
+)
+def test_an_observable_is_an_array_without_step_and_subset(array: str, observable: str) -> None:
+    assert compare(array, Answer(TRUTH, FLOOR), TRUTH, None).observable == observable

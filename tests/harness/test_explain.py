@@ -211,6 +211,8 @@ def test_traps_of_the_notes_on_the_command_line(
     path = tmp_path / "out.json"
     ran = parity(
         "explain",
+        "--golden",
+        "goldens",
         "--port",
         write_port([trap], tmp_path),
         "--only",
@@ -260,7 +262,7 @@ def test_non_leaf_as_the_notes_met_it(parity_session: Session, tmp_path: Path) -
 
 
 def test_a_green_port_has_nothing_to_explain() -> None:
-    ran = parity("explain", "--only", "preprocessing")
+    ran = parity("explain", "--golden", "goldens", "--only", "preprocessing")
     assert ran.returncode == 0
     assert "cause" not in ran.stdout
 

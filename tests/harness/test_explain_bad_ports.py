@@ -162,7 +162,7 @@ def test_a_port_that_hangs_is_stopped_and_named(tmp_path: Path) -> None:
         "def sample(model, images, steps, step_size, noise):\n    time.sleep(1000)\n"
         "entries = {'generate_samples': sample}",
     )
-    options = ["--only", "noise_distribution", "--timeout", "12"]
+    options = ["--golden", "goldens", "--only", "noise_distribution", "--timeout", "12"]
     ran = parity("explain", "--port", spec, *options)
     assert ran.returncode == 1
     assert "the port did not answer 'unintercepted_samples' within 12 s" in ran.stdout

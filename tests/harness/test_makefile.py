@@ -115,6 +115,26 @@ def test_a_failed_installation_leaves_its_last_words_and_no_stamp(project: Path)
     assert not (project / ".venv" / ".installed").exists()
 
 
+PARTS = ("tests/properties tests/ebm tests/harness tests/torch_side", "tests/tensorflow_side")
+
+
+@pytest.mark.parametrize("failing", [(), (0,), (1,), (0, 1)], ids=str)
+def test_both_parts_of_the_suite_run_and_either_can_fail_it(
+    project: Path, failing: tuple[int, ...]
+) -> None:
+    """A stand-in for pytest notes what it was asked to run, and fails where it is told to."""
+    said = project / "said"
+    lines = [f'case "$*" in *"{PARTS[number]}") exit 1 ;; esac' for number in failing]
+    script = "\n".join(["#!/bin/sh", f'echo "$*" >>{said}', *lines, ""])
+    (project / ".venv" / "bin").mkdir()
+    pytest_of = project / ".venv" / "bin" / "python"
+    pytest_of.write_text(script)
+    pytest_of.chmod(0o755)
+    make(project, "test", status=2 if failing else 0)
+    ran = said.read_text().splitlines()
+    assert [line.endswith(part) for line, part in zip(ran, PARTS, strict=True)] == [True, True]
+
+
 def test_every_supported_python_is_named_wherever_they_are_listed() -> None:
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
     assert "python: [" + ", ".join(f'"{version}"' for version in PYTHONS) + "]" in workflow

@@ -4,26 +4,44 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import jsonschema
 import pytest
 
 from ebm.mutants import EQUIVALENT, INTERACTIONS, MUTANTS
+from parity.cli import main
 from parity.errors import BadCall
 from parity.explain.catalogue import CATALOGUE, NOTES, Recogniser
 from parity.explain.causes import Cause, Explanation, Unexplained
 from parity.explain.explain import explain
 from parity.mutants import campaign
-from parity.mutants.judge import LEAN, Judged, Mask, compare, judge
+from parity.mutants import judge as judging
+from parity.mutants.judge import LEAN, Judged, Mask, compare
 from parity.mutants.mutant import Conflict, Interaction, Mutant, edited, interacting, write
-from parity.plan import draw
+from parity.mutants.reached import Reached
+from parity.plan import Plan, draw
 from parity.runner import run_checks
 from parity.session import Session
+from tests.harness.conftest import Inside
 from tests.harness.ports import ROOT, mutant
-from tests.harness.test_cli import SCHEMA, parity
+from tests.harness.test_cli import SCHEMA
+
+
+@functools.cache
+def once(session: Session) -> tuple[Plan, Reached]:
+    return draw(session, LEAN, 0), Reached(session.pair.port, ROOT)
+
+
+def judge(
+    session: Session, mutants: Sequence[Mutant], folder: Path, masks: Sequence[Mask] = ()
+) -> Judged:
+    """As a campaign does: one plan for all ports, and none is asked what another has answered."""
+    return judging.judge(session, mutants, folder, masks, *once(session))
 
 
 @pytest.mark.parametrize("chosen", MUTANTS, ids=lambda mutant: mutant.name)
@@ -69,6 +87,27 @@ def test_faults_that_come_together_are_told_apart(
     together = [mutant(name) for name in names]
     judged = judge(parity_session, together, tmp_path)
     assert judged.good, judged
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("padding k // 2", "torch's Adam"), ("mode left in eval", "energy for score")],
+    ids=" and ".join,
+)
+def test_what_is_known_of_a_port_is_what_it_answers(
+    names: tuple[str, ...], parity_session: Session, tmp_path: Path
+) -> None:
+    """Network, sampler and training in other files: of a pair, much is known from each alone."""
+    together = [mutant(name) for name in names]
+    plan, _ = once(parity_session)
+    known = Reached(parity_session.pair.port, ROOT)
+    for number, one in enumerate(together):
+        judging.judge(parity_session, [one], tmp_path / str(number), (), plan, known)
+    given = known.given
+    told = judging.judge(parity_session, together, tmp_path / "known", (), plan, known)
+    assert known.given > given, "nothing was known"
+    asked = judging.judge(parity_session, together, tmp_path / "asked", (), plan)
+    assert dataclasses.replace(told, seconds=0.0) == dataclasses.replace(asked, seconds=0.0)
 
 
 def test_the_port_itself_is_green_and_nothing_is_named_in_it(parity_session: Session) -> None:
@@ -264,22 +303,23 @@ def test_what_counts_as_good() -> None:
     assert not good(judged("ab", visible=()))
 
 
-def test_the_command_judges_and_reports(tmp_path: Path) -> None:
+@pytest.fixture
+def recorded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pairs here have the project's reference: what it answers is recorded for that one."""
+    record = functools.cache(campaign.record)
+    monkeypatch.setattr(campaign, "record", lambda _, *options: record("ebm.pair:pair", *options))
+
+
+@pytest.mark.usefixtures("recorded_once")
+def test_the_command_judges_and_reports(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Three mutants of a pair of its own, and a survivor."""
-    (tmp_path / "few.py").write_text(
-        "import dataclasses\nfrom ebm.mutants import MUTANTS\nfrom ebm.pair import pair as whole\n"
-        "FEW = tuple(MUTANTS[:3])\n"
-        "BAD = (dataclasses.replace(MUTANTS[0], fault='dtype'),)\n"
-        "alone = dataclasses.replace(whole, equivalent=None)\n"
-        "pair = dataclasses.replace(alone, mutants='few:FEW')\n"
-        "bad = dataclasses.replace(alone, mutants='few:BAD')\n"
-    )
+    monkeypatch.chdir(ROOT)
     report, page = tmp_path / "report.json", tmp_path / "matrix.md"
-    environment = {"PYTHONPATH": str(tmp_path)}
-    options = ["--json", str(report), "--matrix", str(page)]
-    ran = parity("mutants", "few:pair", *options, environment=environment)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "single faults: 3, of which 3 caught and 3 named" in ran.stdout
+    options = ["--jobs", "1", "--json", str(report), "--matrix", str(page)]
+    assert main(["mutants", "tests.harness.few_mutants:pair", *options]) == 0
+    assert "single faults: 3, of which 3 caught and 3 named" in capfd.readouterr().out
     written = json.loads(report.read_text())
     jsonschema.validate(written, SCHEMA)
     first = written["mutants"][0]
@@ -287,10 +327,10 @@ def test_the_command_judges_and_reports(tmp_path: Path) -> None:
     assert (first["caught"], first["named"]) == (True, True)
     places = "conv1, conv2, conv3, conv4"
     assert f"| padding 1 everywhere | `padding-same` at {places} | x |" in page.read_text()
-    ran = parity("mutants", "few:bad", "--depth", "1", environment=environment)
-    assert ran.returncode == 1
-    assert "padding 1 everywhere: not named: dtype at conv1, dtype at conv2" in ran.stdout
-    assert "wrongly named or left: padding-same at conv1, padding-same at conv2" in ran.stdout
+    assert main(["mutants", "tests.harness.few_mutants:bad", "--depth", "1", "--jobs", "1"]) == 1
+    said = capfd.readouterr().out
+    assert "padding 1 everywhere: not named: dtype at conv1, dtype at conv2" in said
+    assert "wrongly named or left: padding-same at conv1, padding-same at conv2" in said
 
 
 @pytest.mark.parametrize(
@@ -303,7 +343,7 @@ def test_the_command_judges_and_reports(tmp_path: Path) -> None:
         (["--matrix", "no/such/folder/x.md"], "the folder no/such/folder does not exist"),
     ],
 )
-def test_a_wrong_call_of_mutants(arguments: list[str], message: str) -> None:
-    ran = parity("mutants", *arguments)
+def test_a_wrong_call_of_mutants(arguments: list[str], message: str, parity_inside: Inside) -> None:
+    ran = parity_inside("mutants", *arguments)
     assert ran.returncode == 2
     assert message in ran.stderr

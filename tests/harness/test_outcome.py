@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 
+from parity.cases import Case
 from parity.comparison import Comparison, Element, Verdict
 from parity.outcome import Outcome, pool
 
@@ -77,3 +81,59 @@ def test_residual_and_floor_are_those_of_the_most_floors_and_relative() -> None:
     worst = compared(residual=3e-15, floor=1e-15, scale=10.0)
     result = pool("e", [outcome(mild, worst)], 0.0)
     assert (result.residual, result.floor) == pytest.approx((3e-16, 1e-16))
+
+
+def named(array: str, verdict: Verdict = Verdict.ROUNDING, **fields: object) -> Comparison:
+    return dataclasses.replace(compared(verdict, **fields), array=array)
+
+
+def drawn_case(**settings: object) -> Case:
+    images = np.zeros((1, 1, 1, 1), np.float32)
+    return Case(weights={}, images=images, settings=settings or None)
+
+
+ILL = {"worst": None, "problem": "ill-conditioned: so"}
+
+
+def test_an_observable_that_no_case_could_judge_makes_the_check_unchecked_by_name() -> None:
+    """Arrays that prove nothing do not spoil those that do, but they are not checked either."""
+    seen, unseen = named("a/one[0]"), named("a/two[0]", Verdict.UNCHECKED, **ILL)
+    result = pool("a", [outcome(seen, unseen), outcome(seen, unseen)], 0.0)
+    assert result.verdict is Verdict.UNCHECKED
+    assert result.problem == "a/two was judged in no case: ill-conditioned: so"
+    assert result.unchecked_because == (result.problem,)
+    alone = pool("a", [outcome(seen, unseen)], 0.0, whole=False)
+    assert alone.verdict is Verdict.ROUNDING, "one case of many"
+    red = pool("a", [outcome(named("a/one", Verdict.DIVERGENT), unseen)], 0.0)
+    assert red.verdict is Verdict.DIVERGENT
+    assert red.unchecked_because, "it is said though the check is red"
+
+
+def test_what_one_case_or_step_could_judge_was_seen() -> None:
+    unseen = named("samples[1]", Verdict.UNCHECKED, **ILL)
+    result = pool("s", [outcome(unseen), outcome(named("samples[0]"))], 0.0)
+    assert (result.verdict, result.unchecked_because) == (Verdict.ROUNDING, ())
+
+
+def test_in_a_drawn_architecture_layers_of_one_name_are_one_observable() -> None:
+    """A dead unit of an architecture that is drawn once is no reason to distrust the check."""
+    dead = outcome(named("g/conv3", Verdict.UNCHECKED, **ILL), case=drawn_case(layers=3))
+    judged = outcome(named("g/conv1"), case=drawn_case(layers=1))
+    assert pool("g", [dead, judged], 0.0).verdict is Verdict.ROUNDING
+    published = dataclasses.replace(dead, case=drawn_case())
+    found = pool("g", [published, judged], 0.0)
+    assert found.verdict is Verdict.UNCHECKED
+    assert found.problem == "g/conv3 was judged in no case: ill-conditioned: so"
+    other = outcome(named("g/dense1"), case=drawn_case(layers=1))
+    assert pool("g", [dead, other], 0.0).problem is not None
+
+
+def test_an_observable_whose_float32_no_case_could_judge_is_named() -> None:
+    blind = named("a", blind32=True)
+    found = pool("a", [outcome(blind)], 0.0)
+    assert found.verdict is Verdict.UNCHECKED
+    assert str(found.problem).startswith("a was judged in float64 alone: in float32")
+    seen = named("a", error32=1e-7, floor32=1e-7)
+    assert pool("a", [outcome(blind), outcome(seen)], 0.0).verdict is Verdict.ROUNDING
+    float64_only = named("a")
+    assert pool("a", [outcome(float64_only)], 0.0).verdict is Verdict.ROUNDING, "not asked for"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
+from parity.explain.sampler import first_step
 from parity.explain.sampler.draws import Drawn, batches_of, drawn_by
+from parity.explain.sampler.first_step import MOST
 from parity.explain.sampler.fits import agree, fit, limits_in
 from parity.explain.sampler.observed import Observed, places_of
 from parity.explain.sampler.probe import NOISE, STEP_SIZE, probe_calls, probe_case
@@ -22,7 +23,7 @@ from parity.explain.sampler.rules import (
     near,
     simulate,
 )
-from parity.explain.sampler.search import BOUND, search
+from parity.explain.sampler.search import BOUND, _Search, search
 from parity.randomness import Draw, SharedRandomness
 
 
@@ -126,9 +127,21 @@ def test_a_sampler_of_no_known_rule_is_given_up_soon() -> None:
     seen = behaviour(Rule(step="2 * step_size", noise="after"))
     odd = [states + 1e-3 * np.sin(40 * states) for states in seen.states]
     for points in (seen.points, None):
-        start = time.perf_counter()
-        assert find(dataclasses.replace(seen, states=odd, points=points), Rule()) == []
-        assert time.perf_counter() - start < 10
+        given_up = _Search(dataclasses.replace(seen, states=odd, points=points), Rule(), BOUND)
+        assert given_up.found() == []
+        assert given_up.first.compared < MOST / 2
+
+
+def test_a_search_ends_by_count_with_what_it_has_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = behaviour(Rule(reduction="mean", last_clip=None))
+    whole = _Search(seen, Rule(), BOUND)
+    assert Rule(reduction="mean", last_clip=None) in [found.rule for found in whole.found()]
+    for most in (whole.first.compared // 2, 10):
+        monkeypatch.setattr(first_step, "MOST", most)
+        cut = _Search(seen, Rule(), BOUND)
+        cut.found()
+        assert cut.first.compared == most + 1
+    assert cut.found() == []
 
 
 def test_rules_are_found_without_the_points_of_evaluation() -> None:

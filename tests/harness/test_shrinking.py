@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
+from hypothesis import strategies as st
 
+from parity import shrinking
 from parity.cases import Case
+from parity.cli import _parser
+from parity.commands import check as check_command
 from parity.mutants.mutant import write
+from parity.outcome import CheckResult, Outcome, pool
 from parity.plan import Plan, draw
 from parity.profiles import Profile
 from parity.runner import run_checks
@@ -63,6 +70,10 @@ def test_the_lines_that_are_printed_run_by_themselves(tmp_path: Path) -> None:
     spec = write_port(["swish to relu"], tmp_path)
     ran = parity("check", "--port", spec, "--only", "energies")
     assert ran.returncode == 1
+    told = ran.stdout.splitlines()
+    (smallest_at,) = [n for n, line in enumerate(told) if "or its smallest case" in line]
+    verdicts = [n for n, line in enumerate(told) if line.startswith("NO PARITY: divergent")]
+    assert verdicts[0] < smallest_at < verdicts[1] == len(told) - 1
     lines = re.findall(r"^ +((?:from parity|reproduce\().*)$", ran.stdout, re.MULTILINE)
     assert len(lines) == 2, ran.stdout
     python = subprocess.run(
@@ -72,3 +83,106 @@ def test_the_lines_that_are_printed_run_by_themselves(tmp_path: Path) -> None:
     assert "AssertionError: energies: divergent" in python.stderr
     (path,) = re.findall(r"'(\.parity/failing/energies-[0-9a-f]{8}\.safetensors)'", lines[1])
     reproduce("ebm.pair:pair", ROOT / path, "energies")  # the port itself is green on it
+
+
+class Asked:
+    """Stands for a session whose recipes are numbers, and whose check is red from 1,000 on."""
+
+    port_hung = False
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, least: int = 1000) -> None:
+        self.runs: list[int] = []
+        self.fails_at: int | None = None
+        monkeypatch.setattr(shrinking, "_like", lambda *_: st.integers(0, 10**6))
+        monkeypatch.setattr(shrinking, "make_case", lambda _, recipe: recipe)
+
+        def run(_: object, plan: Plan, *, only: tuple[str, ...], case: int) -> list[CheckResult]:
+            self.runs.append(case)
+            if len(self.runs) == self.fails_at:
+                raise RuntimeError("the search for a cause of this went wrong")
+            return [red_check() if case >= least else green_check()]
+
+        monkeypatch.setattr(shrinking, "run_checks", run)
+
+
+def red_check() -> CheckResult:
+    case = types.SimpleNamespace(origin={"weights": {}}, to_bytes=lambda: b"")
+    return pool("energies", [Outcome("energies", failure="it raised", case=case)], 0.0)  # type: ignore[arg-type]
+
+
+def green_check() -> CheckResult:
+    return pool("energies", [Outcome("energies", looked=True)], 0.0)
+
+
+def shrunk(asked: Asked, found: list[object] | None = None) -> object:
+    kept = [] if found is None else found
+    return smallest(asked, red_check(), PROFILE, 0, found=kept.append)  # type: ignore[arg-type]
+
+
+def test_shrinking_ends_by_count_where_nothing_smaller_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, found = Asked(monkeypatch), []  # type: ignore[var-annotated]
+    assert shrunk(asked, found) == 1000 == found[-1]
+    assert len(asked.runs) <= shrinking.TRIES
+    after = len(asked.runs) - 1 - asked.runs.index(1000)
+    assert after <= shrinking.STALE
+    monkeypatch.setattr(shrinking, "STALE", 3)
+    few = Asked(monkeypatch)
+    shrunk(few)
+    assert len(few.runs) < len(asked.runs)
+    monkeypatch.setattr(shrinking, "TRIES", 5)
+    least = Asked(monkeypatch)
+    shrunk(least)
+    assert len(least.runs) == 5
+
+
+def test_a_case_that_no_recipe_repeats_is_kept_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked(monkeypatch, least=10**7)
+    assert isinstance(shrunk(asked), types.SimpleNamespace)
+    assert len(asked.runs) <= shrinking.TRIES
+
+
+def test_what_ends_the_search_leaves_what_it_had_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, found = Asked(monkeypatch), []  # type: ignore[var-annotated]
+    asked.fails_at = 12
+    with pytest.raises(RuntimeError, match="went wrong"):
+        shrunk(asked, found)
+    assert len(asked.runs) == 12
+    assert found
+    assert found == sorted(found, reverse=True)
+
+
+def test_a_fast_clock_ends_no_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hypothesis itself would stop after five minutes."""
+    quiet = Asked(monkeypatch)
+    shrunk(quiet)
+    clock = itertools.count(0.0, 1000.0)
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    busy = Asked(monkeypatch)
+    shrunk(busy)
+    assert busy.runs == quiet.runs
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("it went wrong")])
+@pytest.mark.parametrize("had", [True, False])
+def test_a_search_that_is_stopped_takes_nothing_away(
+    error: BaseException, had: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = _parser().parse_args(["check", "--golden", str(ROOT / "goldens")])
+    run = check_command._Run(options)
+    run.checks = [green_check(), red_check()]
+    drawn, smaller = run.checks[1].outcomes[0].case, object()
+
+    def stopped(*arguments: object) -> None:
+        if had:
+            arguments[-1](smaller)  # type: ignore[operator]
+        raise error
+
+    monkeypatch.setattr(shrinking, "smallest", stopped)
+    monkeypatch.setattr(shrinking, "keep", lambda *_: Path("kept"))
+    run._shrink(None, lambda *_: None)  # type: ignore[arg-type]
+    assert run.failing == {"energies": (smaller if had else drawn, Path("kept"))}
+    assert len(run.remarks) == 1
+    assert (run.ending is error) == isinstance(error, KeyboardInterrupt)
+    assert run.stopped is None

@@ -20,7 +20,9 @@ _architectures: dict[int, list[Settings]] = {}
 def architectures(session: Session) -> list[Settings]:
     """A few drawn architectures, so that each is built once for all properties."""
     if id(session) not in _architectures:
-        _architectures[id(session)] = strategies.architectures(session, N_ARCHITECTURES, seed=0)
+        _architectures[id(session)] = strategies.architectures(
+            session, N_ARCHITECTURES, seed=0
+        ).cases
     return _architectures[id(session)]
 
 

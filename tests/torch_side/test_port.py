@@ -12,7 +12,6 @@ from ebm.settings import ConvLayer, DenseLayer, Settings
 from port_torch import replay_buffer, training
 from port_torch.energy_model import energy_model, same_padding
 from port_torch.images import preprocess
-from port_torch.keras_adam import KerasAdam
 from port_torch.langevin import generate_samples, score_gradients
 
 SMALL = Settings(
@@ -96,6 +95,15 @@ def test_every_modules_mode_is_restored_even_when_the_model_raises() -> None:
     assert [module.training for module in model.modules()] == modes
 
 
+def test_every_module_is_in_evaluation_mode_while_it_is_sampled() -> None:
+    model, seen = energy_model(SMALL).train(), []
+    for module in model.modules():
+        module.register_forward_pre_hook(lambda module, _: seen.append(module.training))
+    generate_samples(model, images(), 2, 10.0, 0.0)
+    assert len(seen) == 2 * len(list(model.modules()))
+    assert not any(seen)
+
+
 @pytest.mark.parametrize(
     ("bad", "error"),
     [(np.zeros((2, 28, 28)), TypeError), (np.zeros((28, 28), np.uint8), ValueError)],
@@ -121,16 +129,3 @@ def test_the_buffer_keeps_the_newest_and_no_more_than_its_size() -> None:
         samples = buffer.sample(energy_model(SMALL))
         assert len(buffer.images) <= SMALL.buffer_size
         assert torch.equal(buffer.images[: len(samples)], samples)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"lr": -1.0}, "lr must be at least 0, got -1.0"),
-        ({"eps": -1.0}, "eps must be at least 0, got -1.0"),
-        ({"betas": (0.9, 1.0)}, r"betas\[1\] must be in \[0, 1\), got 1.0"),
-    ],
-)
-def test_adam_refuses_bad_settings(arguments: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        KerasAdam([torch.zeros(1, requires_grad=True)], **arguments)  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ from parity.explain.causes import Cause, Unexplained, verified
 from parity.explain.network.activations import ACTIVATIONS
 from parity.explain.network.rules import Array, layers_of
 from parity.explain.network.segments import Seen, differ, explained, most
+from parity.explain.remembered import remembered
 from parity.traces import Trace
 
 JOINS = {"Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply", "Subtract"}
@@ -30,6 +31,7 @@ JOINS = {"Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply
 EXAMPLE = "'port.name': 'reference/name'"
 
 
+@remembered
 def explain_network(
     facts: Sequence[Mapping[str, Any]],
     case: Case,

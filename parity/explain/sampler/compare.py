@@ -16,6 +16,7 @@ import numpy as np
 from parity.cases import Case
 from parity.explain.causes import Cause, Unexplained, verified
 from parity.explain.events import from_exception, told_of
+from parity.explain.remembered import remembered
 from parity.explain.sampler.draws import differently
 from parity.explain.sampler.observed import (
     Found,
@@ -47,6 +48,7 @@ BOUND32 = 64 * float(np.finfo(np.float32).eps) * 4
 """The bound of a port that computes in float32."""
 
 
+@remembered
 def explain_sampler(
     reference: Trace, port: Trace, case: Case
 ) -> tuple[list[Cause], list[Unexplained]]:

@@ -7,9 +7,9 @@ if its simulation, from the first images on, agrees with every point and every i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from parity.explain.sampler.after import AfterNetwork
 from parity.explain.sampler.before import BeforeNetwork
 from parity.explain.sampler.draws import Drawn
-from parity.explain.sampler.first_step import FirstStep
+from parity.explain.sampler.first_step import Enough, FirstStep
 from parity.explain.sampler.fits import plain
 from parity.explain.sampler.observed import Found, Observed, returned
 from parity.explain.sampler.rules import OPTIONS, Fitted, Rule, Uniform, departures, near, simulate
@@ -31,9 +31,6 @@ READINGS = 3
 
 AFTER = ("reduction", "sign", "accumulate", "gradient_clip", "step", "last_clip", "ending")
 """What of a rule is about the update."""
-
-PATIENCE = 8.0
-"""Seconds for one search."""
 
 BOUND = 64 * float(np.finfo(np.float64).eps) * 4
 """Relative; a rule is 20 operations a step, so correct simulations agree far below this."""
@@ -53,7 +50,6 @@ class _Search:
         self.seen, self.base = seen, base
         self.first = FirstStep(seen, base, bound * seen.size)
         self.before, self.after = BeforeNetwork(self.first), AfterNetwork(self.first)
-        self.ends = time.monotonic() + PATIENCE
 
     def found(self) -> list[Found]:
         if self.seen.points is None:
@@ -61,11 +57,10 @@ class _Search:
         else:
             tried = self._half_blindly() if self.seen.counts else self._candidates()
         found: dict[Rule, Found] = {}
-        for rule, drawn in tried:
-            if time.monotonic() > self.ends:
-                break
-            if rule not in found and self.agrees(rule, drawn):
-                found[rule] = Found(rule, drawn)
+        with contextlib.suppress(Enough):
+            for rule, drawn in tried:
+                if rule not in found and self.agrees(rule, drawn):
+                    found[rule] = Found(rule, drawn)
         return self._readings(sorted(found.values(), key=self._cost))
 
     def agrees(self, rule: Rule, drawn: Drawn) -> bool:
@@ -125,8 +120,6 @@ class _Search:
                 if self._begins(shaped, each):
                     some = True
                     yield shaped, each
-                if time.monotonic() > self.ends:
-                    return
             if some:
                 return
 
@@ -141,8 +134,6 @@ class _Search:
                     if self._begins(each, drawn):
                         some = True
                         yield each, drawn
-                    if time.monotonic() > self.ends:
-                        return
             if some:
                 return
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from parity.explain.causes import Cause, Unexplained
+from parity.explain.remembered import remembered
 from parity.explain.training.batch import real_images
 from parity.explain.training.buffer import initial_buffer, kept, starts
 from parity.explain.training.loss import losses
@@ -25,6 +26,7 @@ BEFORE_STEPS = (initial_buffer, validation)
 STAGES = (real_images, initial_buffer, starts, kept, losses, optimizer, validation)
 
 
+@remembered
 def explain_training(
     runs: Sequence[tuple[Run, Run]],
 ) -> tuple[list[Cause], list[Unexplained]]:

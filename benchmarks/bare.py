@@ -1,6 +1,6 @@
 """The port's calls of a golden check, without the harness: what the check's time is held against.
 
-``python -m tests.harness.bare FILE`` makes the calls that :func:`recorded` has written.
+``python -m benchmarks.bare FILE`` makes the calls that :func:`recorded` has written.
 """
 
 from __future__ import annotations

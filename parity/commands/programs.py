@@ -1,0 +1,121 @@
+"""``parity check`` and ``parity align`` of two programs as they are: no pair declares them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+import parity
+from parity.commands import outputs
+from parity.commands.options import at_least, refuse_timeout
+from parity.correspond.match import Correspondence
+from parity.errors import BadCall, PortFailed
+from parity.outcome import CheckResult, Outcome, pool
+from parity.profiles import profile_named
+from parity.programs.inputs import InputSpec
+from parity.programs.pair import CHECKS, ProgramPair
+from parity.progress import progress
+from parity.render import terminal
+from parity.report import Report
+
+CASES = {"quick": 3, "ci": 12, "nightly": 60}
+"""Cases of drawn weights in each profile, besides one of the model's own."""
+
+
+def asked(options: argparse.Namespace) -> bool:
+    """Whether the call names two programs and no pair."""
+    return options.pair is None and None not in (options.reference, options.port)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compare both programs and report; the exit status.
+
+    Raises:
+        BadCall: an option that needs a pair; what a side is cannot be run without a declaration.
+        ReferenceFailed, MissingPackage: the reference cannot be run.
+    """
+    start = time.perf_counter()
+    for name in ("golden", "case"):
+        if getattr(options, name) is not None:
+            raise BadCall(f"--{name} needs a pair: declare one (README, 'Your own pair')")
+    if options.in_process:
+        raise BadCall("--in-process needs a pair: declare one (README, 'Your own pair')")
+    at_least("--seed", options.seed or 0, 0)
+    refuse_timeout(options.timeout)
+    profile = profile_named(options.profile or "quick")
+    only = tuple(name for names in options.only for name in names.split(",") if name)
+    if unknown := [name for name in only if name not in CHECKS]:
+        raise BadCall(f"unknown checks {', '.join(unknown)}; known: {', '.join(CHECKS)}")
+    outputs.refuse(options)
+    remarks: list[str] = []
+    checks: Sequence[CheckResult]
+    environment: dict[str, str] = {}
+    correspondence = Correspondence(())
+    with progress(Console(stderr=True)) as tell:
+        tell("which parameter is which weight", 0, 1)
+        pair = opened(options)
+        try:
+            with pair:
+                environment = pair.environment()
+                correspondence = pair.align()
+                tell("which parameter is which weight", 1, 1)
+                remarks += pair.said()
+                checks = pair.check(CASES[profile.name], options.seed or 0, tell)
+                remarks += pair.departures(checks)
+        except PortFailed as error:
+            frames = "".join(getattr(error, "__notes__", ()))
+            failed = [Outcome(name, failure=str(error), traceback=frames) for name in CHECKS]
+            checks = [pool(outcome.check, [outcome], 0.0) for outcome in failed]
+    report = Report(
+        pair="",
+        profile=profile.name,
+        seed=options.seed or 0,
+        checks=tuple(check for check in checks if not only or check.name in only),
+        environment={
+            "parity": parity.__version__,
+            "python": sys.version.split()[0],
+            **environment,
+        },
+        seconds={"total": time.perf_counter() - start},
+        port=options.port,
+        reference=options.reference,
+        narrowed=only,
+        remarks=tuple(remarks),
+        correspondence=tuple(correspondence.to_plain()),
+    )
+    terminal.print_report(report, Console(highlight=False))
+    outputs.Outputs(options).write(report, last=True)
+    return 0 if report.green else 1
+
+
+def align(options: argparse.Namespace) -> int:
+    """Print which parameter holds which weight; 1 if a weight has none.
+
+    Raises:
+        PortFailed: the port cannot be run.
+    """
+    refuse_timeout(options.timeout)
+    with progress(Console(stderr=True)) as tell, opened(options) as pair:
+        tell("which parameter is which weight", 0, 1)
+        found = pair.align()
+        tell("which parameter is which weight", 1, 1)
+        said = pair.said()
+    table = Table("weight of the reference", "parameter of the port", "as", "told by", box=None)
+    for row in found.to_plain():
+        table.add_row(row["weight"], ", ".join(row["parameters"]), row["layout"], row["how"])
+    console = Console(highlight=False)
+    console.print(table)
+    for line in said:
+        console.print(line, markup=False, soft_wrap=True)
+    return 1 if found.missing else 0
+
+
+def opened(options: argparse.Namespace) -> ProgramPair:
+    """Both programs, in processes that are starting."""
+    inputs = [InputSpec.parse(text) for text in options.input]
+    return ProgramPair(options.reference, options.port, inputs, timeout=options.timeout)

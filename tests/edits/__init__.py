@@ -1,0 +1,1 @@
+"""Mutation by machine: random small edits of the port, each of which the golden must see."""

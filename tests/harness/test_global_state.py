@@ -1,0 +1,151 @@
+"""Ports that leave something behind in the whole process, or draw the same in every call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from parity.cases import SamplerCall
+from parity.checks.distributions import check_noise
+from parity.checks.state import check_left_behind, check_state_restored
+from parity.checks.training import check_training
+from parity.comparison import Verdict
+from parity.mutants.judge import LEAN
+from parity.outcome import Outcome
+from parity.plan import draw
+from parity.recipes import Recipe, WeightsRecipe, make_case
+from parity.runner import run_checks
+from parity.session import Session
+from tests.harness.test_checks import case, port
+
+RESEEDED = """
+def mine(model, images, steps, step_size, noise, return_every_step=False):
+    {first}
+    return generate_samples(
+        model, images, steps, step_size, noise, return_every_step=return_every_step
+    )
+side = dataclasses.replace(ebm.pair.port, generate_samples=mine)
+"""
+OWN = """
+def mine(model, images, steps, step_size, noise, return_every_step=False):
+    own = torch.Generator().manual_seed(7)
+    kept = torch.randn_like
+    torch.randn_like = lambda x: torch.randn(x.shape, dtype=x.dtype, generator=own)
+    try:
+        return generate_samples(
+            model, images, steps, step_size, noise, return_every_step=return_every_step
+        )
+    finally:
+        torch.randn_like = kept
+side = dataclasses.replace(ebm.pair.port, generate_samples=mine)
+"""
+
+
+def noise(session: Session) -> Outcome:
+    call = SamplerCall(steps=3, step_size=0.0, noise=0.005)
+    recipe = Recipe(WeightsRecipe(seed=0), batch=4, key=0, sampler=call)
+    zeros = make_case(session, recipe)
+    zeros.images[:] = 0
+    (outcome,) = check_noise(session, zeros)
+    return outcome
+
+
+@pytest.mark.parametrize(
+    "text",
+    [RESEEDED.format(first="torch.manual_seed(0)"), OWN],
+    ids=["the global generator", "one of its own"],
+)
+def test_every_call_with_the_same_noise_is_red_and_says_so(
+    parity_session: Session, tmp_path: Path, text: str
+) -> None:
+    assert noise(parity_session).verdict.green
+    with port(parity_session, tmp_path, text) as session:
+        found = noise(session)
+        (state,) = check_state_restored(session, case(session))
+    assert found.verdict is Verdict.DIVERGENT
+    (finding,) = found.findings
+    assert finding["id"] == "noise-seeded"
+    assert "two calls of generate_samples" in finding["message"]
+    seeded = [f["message"] for f in state.findings]
+    assert len(seeded) == (text is not OWN), "a generator of its own is no global state"
+    assert all("seeds torch's global generator with 0" in message for message in seeded)
+
+
+@pytest.mark.parametrize("first", ["np.random.seed(0)", "random.seed(0)"])
+def test_seeding_the_hosts_generators_is_red(
+    parity_session: Session, tmp_path: Path, first: str
+) -> None:
+    text = "import random\nimport numpy as np\n" + RESEEDED.format(first=first)
+    with port(parity_session, tmp_path, text) as session:
+        check_state_restored(session, case(session))
+        other = make_case(session, Recipe(WeightsRecipe(), batch=2, key=9, sampler=CALL))
+        (state,) = check_state_restored(session, other)
+    assert "global generator so that it stands alike" in state.findings[0]["message"]
+
+
+CALL = SamplerCall(2, 10.0, 0.05)
+
+LEAVING = """
+from port_torch import images, replay_buffer, training
+
+class Leaving(EnergyModel):
+    def __init__(self, settings=PUBLISHED):
+        super().__init__(settings)
+        {model}
+
+    def forward(self, x):
+        {forward}
+        return super().forward(x)
+
+def preprocess(grey):
+    {preprocess}
+    return images.preprocess(grey)
+
+def make_optimizer(model, settings=PUBLISHED):
+    {make_optimizer}
+    return training.make_optimizer(model, settings)
+
+def train_step(model, optimizer, real, buffer, settings=PUBLISHED):
+    {train_step}
+    return training.train_step(model, optimizer, real, buffer, settings)
+
+def validate(model, real, settings=PUBLISHED):
+    {validate}
+    return training.validate(model, real, settings)
+
+side = dataclasses.replace(ebm.pair.port, model=Leaving, preprocess=preprocess,
+    make_optimizer=make_optimizer, train_step=train_step, validate=validate)
+"""
+ENTRIES = ("model", "forward", "preprocess", "make_optimizer", "train_step", "validate")
+
+
+def leaving(entry: str) -> str:
+    left = dict.fromkeys(ENTRIES, "pass") | {entry: "torch.use_deterministic_algorithms(True)"}
+    return LEAVING.format(**left)
+
+
+def test_a_flag_left_by_any_entry_is_told_of_that_entry(
+    parity_session: Session, tmp_path: Path
+) -> None:
+    plan = draw(parity_session, LEAN, 0)
+    training = make_case(parity_session, plan.trainings[0])
+    only = ("energies", "preprocessing", "state_restored")
+    for entry in ENTRIES:
+        with port(parity_session, tmp_path, leaving(entry)) as session:
+            outcomes = check_training(session, training) if "preprocess" not in entry else []
+            checks = run_checks(session, plan, only=only)
+        state = next(check for check in checks if check.name == "state_restored")
+        assert state.verdict is Verdict.DIVERGENT, entry
+        where = {"forward": "the network"}.get(entry, entry)
+        assert f"{where} leaves torch.are_deterministic" in str(state.problem), entry
+        assert all(outcome.verdict.green for outcome in outcomes), "one fault poisons no other case"
+
+
+def test_a_port_that_leaves_nothing_behind_has_no_finding(
+    parity_session: Session, tmp_path: Path
+) -> None:
+    text = leaving("model").replace("torch.use_deterministic_algorithms(True)", "pass")
+    with port(parity_session, tmp_path, text) as session:
+        assert noise(session).verdict.green
+        assert check_left_behind(session) == []
