@@ -117,7 +117,7 @@ class PortRequests:
     def environment(self) -> dict[str, str]:
         import torch
 
-        return {"torch": torch.__version__, "torch_threads": str(torch.get_num_threads())}
+        return {"torch": str(torch.__version__), "torch_threads": str(torch.get_num_threads())}
 
     def accepts(self, case: bytes) -> str | None:
         found: str | None = self.program.accepts(cast(unpacked(case)["inputs"], "float64"))
