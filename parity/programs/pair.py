@@ -65,6 +65,7 @@ class ProgramPair:
         *,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
+        self.said_inputs = list(inputs)
         said = [spec.to_plain() for spec in inputs]
         self.reference = Worker("reference", None, reference, timeout=timeout, inputs=said)
         try:
@@ -99,7 +100,11 @@ class ProgramPair:
         self.port.close()
 
     def _open(self) -> None:
-        about, port_about = self.reference.receive(), self.port.receive()
+        self._read(self.reference.receive(), self.port.receive())
+
+    def _read(self, about: Mapping[str, Any], port_about: Mapping[str, Any]) -> None:
+        """What both sides say of themselves, and how the port takes its inputs."""
+        self._about, self._port_about = about, port_about
         self.weights, self.parameters = list(about["weights"]), list(port_about["parameters"])
         self.inputs = [InputSpec.from_plain(dict(plain)) for plain in about["inputs"]]
         self._case = self.drawn_case(0)
@@ -111,6 +116,20 @@ class ProgramPair:
         )
 
     # Cases.
+
+    def reopen(self, *, reference: str | None = None, port: str | None = None) -> Self:
+        """Other programs in the same two processes, which take long to start."""
+        said = [spec.to_plain() for spec in self.said_inputs]
+        for worker, role, spec in (
+            (self.reference, "reference", reference),
+            (self.port, "port", port),
+        ):
+            if spec is not None:
+                worker.send("open", pair=None, role=role, spec=spec, inputs=said)
+        about = self.reference.receive() if reference is not None else self._about
+        port_about = self.port.receive() if port is not None else self._port_about
+        self._read(about, port_about)
+        return self
 
     def environment(self) -> dict[str, str]:
         """Versions of both sides."""
