@@ -48,8 +48,8 @@ def smallest(
     Smaller architectures first, then fewer images and steps, as Hypothesis shrinks them.
 
     Args:
-        found: told each failing case that is smaller than those before, which is kept whatever
-            ends the search.
+        found: told each failing case, one simpler than the other, so that the last is there
+            whatever ends the search.
     """
     first = check.first_bad
     if first is None or first.case is None or first.case.origin.get("weights") is None:
@@ -72,10 +72,11 @@ def smallest(
             except Exception as error:  # which Hypothesis would take for what is looked for
                 failed.append(error)
                 return False
-            known[key] = any(not result.verdict.green for result in results)
+            bad = any(not result.verdict.green for result in results)
+            known[key] = bad and not session.port_hung  # which is another failure
             stale += 1
-            if known[key] and not session.port_hung:
-                best, stale = case, 0  # once one has failed, only smaller ones are asked for
+            if known[key]:
+                best, stale = case, 0  # once one has failed, simpler ones are asked for
                 found(case)
             if tell is not None:
                 tell("shrinking the failing case", len(known), TRIES)
@@ -86,7 +87,7 @@ def smallest(
         mock.patch.object(engine, "MAX_SHRINKING_SECONDS", math.inf),
         contextlib.suppress(hypothesis.errors.NoSuchExample),
     ):
-        hypothesis.find(
+        recipe = hypothesis.find(
             _like(session, first.case, profile, seed),
             red,
             random=random.Random(seed),
@@ -95,9 +96,11 @@ def smallest(
                 database=None,
                 deadline=None,
                 backend="parity",
+                report_multiple_bugs=False,  # one is enough; it looked for others for ten seconds
                 suppress_health_check=list(hypothesis.HealthCheck),
             ),
         )
+        best = make_case(session, recipe)
     if failed:
         raise failed[0]
     # Perhaps only the cases that every run has, such as trained weights, are red.

@@ -106,7 +106,9 @@ class Asked:
 
 
 def red_check() -> CheckResult:
-    case = types.SimpleNamespace(origin={"weights": {}}, to_bytes=lambda: b"")
+    case = types.SimpleNamespace(
+        origin={"weights": {}}, settings=None, sampler=None, training=None, to_bytes=lambda: b""
+    )
     return pool("energies", [Outcome("energies", failure="it raised", case=case)], 0.0)  # type: ignore[arg-type]
 
 
