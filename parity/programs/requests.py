@@ -189,7 +189,7 @@ def open_program(role: str, spec: str, inputs: Sequence[Mapping[str, Any]]) -> A
         )
     given = [InputSpec.from_plain(dict(plain)) for plain in inputs]
     if role == "reference" and spec.endswith(".keras"):
-        from parity.programs.keras_program import from_file
+        from parity.tensorflow_side.program import from_file
 
         found: Any = from_file(spec)
     else:
@@ -197,9 +197,9 @@ def open_program(role: str, spec: str, inputs: Sequence[Mapping[str, Any]]) -> A
     if isinstance(found, Side):
         raise BadCall(f"{spec!r} {DECLARED}, and no program: name the PAIR that it belongs to")
     if role == "reference":
-        from parity.programs.keras_program import KerasProgram
+        from parity.tensorflow_side.program import KerasProgram
 
         return ReferenceRequests(KerasProgram(found, given))
-    from parity.programs.torch_program import TorchProgram
+    from parity.torch_side.program import TorchProgram
 
     return PortRequests(TorchProgram(found))

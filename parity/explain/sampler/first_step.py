@@ -11,8 +11,8 @@ from parity.explain.sampler.rules import OPTIONS, Limits, Place, Rule
 MOST = 200_000
 """Comparisons of arrays in one search, and then it ends with what it has found.
 
-Of about 130 searches in the tests no rule needed more than 6,589; to try everything without finding any
-takes 60,050 for each way to use what was drawn. All of it is some 8 s of a quiet core.
+Of about 130 searches in the tests no rule needed more than 6,589; to try everything without
+finding any takes 60,050 for each way to use what was drawn. All of it is some 8 s of a quiet core.
 """
 
 
