@@ -88,7 +88,7 @@ class Report:
         since = self.since or Since()
         report = {
             "schema": SCHEMA,
-            "pair": self.pair,
+            "pair": self.pair or f"{self.reference} and {self.port}",
             "port": self.port,
             "reference": self.reference,
             "golden": self.golden,
