@@ -11,8 +11,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from parity.errors import BadCall, PortFailed
 from tests.harness.ports import ROOT
 from tests.harness.test_cli import SCHEMA
+from tests.programs.conftest import Open
 
 PROGRAMS = """
 def build():
@@ -108,17 +110,20 @@ def test_align_prints_the_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("port", "status", "said"),
+    ("port", "error", "said"),
     [
-        ("needs", 2, "needs needs width: name a function that builds the module without arguments"),
-        ("raises", 1, "no weights here"),
-        ("absent", 2, "no attribute 'absent'"),
+        ("needs", BadCall, "needs needs width: name a function that builds the module without"),
+        ("raises", PortFailed, "no weights here"),
+        ("absent", BadCall, "no attribute 'absent'"),
     ],
 )
-def test_bad_ports(tmp_path: Path, port: str, status: int, said: str) -> None:
-    done = run(tmp_path, "check", *both(port))
-    assert done.returncode == status, done.stdout + done.stderr
-    assert said in done.stdout + done.stderr
+def test_what_is_no_port_is_told(
+    tmp_path: Path, opened: Open, port: str, error: type[Exception], said: str
+) -> None:
+    path = tmp_path / "programs.py"
+    path.write_text(PROGRAMS)
+    with pytest.raises(error, match=said):
+        opened(f"{path}:build", f"{path}:{port}")
 
 
 def test_what_needs_a_pair_says_so(tmp_path: Path) -> None:
