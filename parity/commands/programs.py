@@ -66,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
                 tell("which parameter is which weight", 1, 1)
                 remarks += pair.said()
                 checks = pair.check(CASES[profile.name], options.seed or 0, tell)
+                _refuse_left_out(only, checks)
                 remarks += pair.departures(checks)
         except PortFailed as error:
             frames = "".join(getattr(error, "__notes__", ()))
@@ -91,6 +92,15 @@ def run(options: argparse.Namespace) -> int:
     terminal.print_report(report, Console(highlight=False))
     outputs.Outputs(options).write(report, last=True)
     return 0 if report.green else 1
+
+
+def _refuse_left_out(only: Sequence[str], checks: Sequence[CheckResult]) -> None:
+    found = [check.name for check in checks]
+    if left_out := [name for name in only if name not in found]:
+        raise BadCall(
+            f"--only {','.join(left_out)}: the reference has nothing for it (its inputs are all "
+            f"integers, or no weight of it is trained); it has: {', '.join(found)}"
+        )
 
 
 def align(options: argparse.Namespace) -> int:

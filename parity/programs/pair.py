@@ -19,7 +19,7 @@ from parity.programs.draw import drawn
 from parity.programs.inputs import InputSpec
 from parity.programs.requests import packed, unpacked
 from parity.randomness import generator
-from parity.traces import Trace
+from parity.traces import PRECISIONS, Trace
 from parity.values.table import Called, Table, meet
 from parity.workers import DEFAULT_TIMEOUT, Worker
 
@@ -126,8 +126,10 @@ class ProgramPair:
         ):
             if spec is not None:
                 worker.send("open", pair=None, role=role, spec=spec, inputs=said)
-        about = self.reference.receive() if reference is not None else self._about
-        port_about = self.port.receive() if port is not None else self._port_about
+        try:
+            about = self.reference.receive() if reference is not None else self._about
+        finally:  # an answer that nobody takes would be that to the next question
+            port_about = self.port.receive() if port is not None else self._port_about
         self._read(about, port_about)
         return self
 
@@ -289,7 +291,11 @@ class ProgramPair:
     def check(
         self, n: int, seed: int = 0, tell: Callable[[str, int, int], None] = lambda *_: None
     ) -> list[CheckResult]:
-        """Compare both on ``n`` cases of drawn weights and one of the model's own."""
+        """Compare both on ``n`` cases of drawn weights and one of the model's own.
+
+        What the reference has nothing for is not among the checks: gradients of inputs that are all
+        integers, or of weights where none is trained.
+        """
         outcomes: dict[str, list[Outcome]] = {name: [] for name in CHECKS}
         for done, case in enumerate(self.cases(n, seed), start=1):
             for outcome in self._compared(case):
@@ -299,23 +305,32 @@ class ProgramPair:
         if self.correspondence.missing:
             missing = ", ".join(piece.words for piece in self.correspondence.missing)
             problem = f"no parameter of the port holds {missing}"
-        return [pool(name, found, 0.0, unchecked=problem) for name, found in outcomes.items()]
+        return [
+            pool(name, found, 0.0, unchecked=problem) for name, found in outcomes.items() if found
+        ]
 
     def _compared(self, case: ProgramCase) -> list[Outcome]:
         reference = self._reference(case)
+        kinds = {name.partition("/")[0] for name in reference.arrays["float64"]}
+        asked = [check for check in CHECKS if check in (*kinds, "batch_independence")]
         try:
             port = self._port(case)
         except PortFailed as error:
-            notes = getattr(error, "__notes__", None) or [None]
-            return [Outcome(c, (), failure=str(error), traceback=notes[0]) for c in CHECKS]
-        found: dict[str, list[Comparison]] = {name: [] for name in CHECKS}
+            return [_failed(check, error) for check in asked]
+        found: dict[str, list[Comparison]] = {name: [] for name in asked}
         for name in reference.arrays["float64"]:
             check = name.partition("/")[0]
             if check == "parameter_gradients" and self._left_out(name):
                 continue
             found[check].append(_one(self._worded(name), name, reference, port))
-        found["batch_independence"] = self._alone(case)
-        return [Outcome(check, tuple(comparisons)) for check, comparisons in found.items()]
+        try:
+            found["batch_independence"] = self._alone(case)
+        except PortFailed as error:
+            del found["batch_independence"]
+            alone = [_failed("batch_independence", error)]
+        else:
+            alone = []
+        return [*(Outcome(check, tuple(those)) for check, those in found.items()), *alone]
 
     def _left_out(self, name: str) -> bool:
         """Whether the gradient is of a weight that no parameter of the port holds whole."""
@@ -372,12 +387,15 @@ def _is_input(print_: Any, calls: Sequence[Called]) -> bool:
     return bool(calls) and meet(calls[0].given, [print_])
 
 
+def _failed(check: str, error: PortFailed) -> Outcome:
+    notes = getattr(error, "__notes__", None) or [None]
+    return Outcome(check, failure=str(error), traceback=notes[0])
+
+
 def _one(words: str, name: str, reference: Trace, port: Trace) -> Comparison:
     truth = reference.arrays["float64"][name]
     if truth.dtype.kind != "f":
-        ours = port.array("float64", name)
-        same = ours is not None and np.array_equal(truth, ours)  # indices, such as of an argmax
-        return Comparison(words, Verdict.IDENTICAL if same else Verdict.DIVERGENT, size=truth.size)
+        return _integers(words, name, reference, port)
     answer = Answer(
         truth,
         float(np.max(reference.floors["float64"][name])),
@@ -390,7 +408,45 @@ def _one(words: str, name: str, reference: Trace, port: Trace) -> Comparison:
         port.array("float64", name),
         port.array("float32", name),
         same_bits=reference.same_bits(port, name),
+        beside=_beside(name, reference),
     )
+
+
+def _beside(name: str, reference: Trace) -> float:
+    """The greatest gradient of a case's: what one that is zero by construction, such as that of
+    the bias in front of a normalisation, is zero beside."""
+    kind = name.partition("/")[0]
+    if not kind.endswith("_gradients"):
+        return 0.0
+    exact = reference.arrays["float64"]
+    sizes = [np.abs(a).max(initial=0.0) for n, a in exact.items() if n.startswith(f"{kind}/")]
+    return float(max(sizes))
+
+
+def _integers(words: str, name: str, reference: Trace, port: Trace) -> Comparison:
+    """Indices, such as of an argmax: the same in both precisions, or not."""
+    truth = reference.arrays["float64"][name]
+    problem = None
+    for precision in PRECISIONS:
+        ours = port.array(precision, name)
+        if ours is None:
+            problem = f"the port gave no {name}"
+        elif ours.dtype.kind not in "iub":
+            problem = f"{name} has dtype {ours.dtype} from the port, {truth.dtype} in the reference"
+        elif ours.shape != truth.shape:
+            problem = f"{name} has shape {ours.shape} from the port, {truth.shape} in the reference"
+        elif precision == "float32" and float(np.max(reference.errors[name])) > 0:
+            continue  # the reference's own float32 run decides otherwise
+        elif not np.array_equal(truth, ours):
+            differ = truth != ours
+            at = tuple(int(i) for i in np.argwhere(differ)[0])
+            problem = (
+                f"{name} is {ours[at]} at index {at} from the port ({precision}), {truth[at]} in "
+                f"the reference ({int(differ.sum())} of {truth.size} elements differ)"
+            )
+        if problem is not None:
+            return Comparison(words, Verdict.DIVERGENT, size=truth.size, problem=problem)
+    return Comparison(words, Verdict.IDENTICAL, size=truth.size)
 
 
 def _shown(shapes: Mapping[str, Sequence[int]]) -> str:

@@ -9,15 +9,19 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.models.functional import Functional
 from tensorflow.python.framework import op_callbacks
 
-from parity.errors import BadCall
+from parity.errors import BadCall, ReferenceFailed
 from parity.programs.inputs import FREE, InputSpec
 from parity.tensorflow_side.exact import exact_reading
-from parity.tensorflow_side.precision import precision
+from parity.tensorflow_side.precision import assert_dtypes, precision
 from parity.values.table import Called, Fingerprint, Table, Use, fingerprint
 
 Arrays = dict[str, np.ndarray]
+
+SEED = 1
+"""Of what a model draws when it is built, and in training mode."""
 
 
 class KerasProgram:
@@ -31,19 +35,42 @@ class KerasProgram:
     def __init__(self, found: Any, given: list[InputSpec]) -> None:
         self._found, self._given = found, given
         self._models: dict[str, Any] = {}
+        self._fresh: dict[str, list[np.ndarray]] = {}
+        self._states: dict[str, list[np.ndarray]] = {}
 
     def model(self, dtype: str) -> Any:
-        """The model in ``dtype``, built once for each; a model that was given whole is cloned."""
+        """The model in ``dtype``, built once for each; a model that was given whole is cloned.
+
+        Raises:
+            ReferenceFailed: something in it stays in another precision.
+        """
         if dtype not in self._models:
             with precision(dtype):
                 keras.backend.clear_session()
-                self._models[dtype] = self._build()
+                keras.utils.set_random_seed(SEED)
+                model = self._build(dtype)
+                if not getattr(model, "built", True) or not weights_of(model):
+                    self._called(
+                        model,
+                        {i.name: tf.constant(i.zeros(dtype)) for i in self.inputs(model)},
+                        training=False,
+                    )
+            if isinstance(model, keras.Model):
+                assert_dtypes(model, dtype, integers=True)
+            else:
+                _assert_variables(model, dtype)
+            self._models[dtype] = model
+            self._fresh[dtype] = [np.array(v.numpy()) for v in weights_of(model)]
+            self._states[dtype] = [np.array(v.numpy()) for v in states_of(model)]
         return self._models[dtype]
 
-    def _build(self) -> Any:
+    def _build(self, dtype: str) -> Any:
         found = self._found
-        if isinstance(found, keras.Model):
-            return keras.models.clone_model(found)
+        if isinstance(found, keras.layers.Layer):
+            model = recast(found, dtype)
+            if found.built:
+                model.set_weights(found.get_weights())
+            return model
         if isinstance(found, tf.Module):
             return found
         model = built(found)
@@ -57,9 +84,6 @@ class KerasProgram:
         """Inputs, weights and layers."""
         model = self.model("float64")
         inputs = self.inputs(model)
-        if not getattr(model, "built", True):
-            with precision("float64"):
-                self._called(model, {i.name: i.zeros("float64") for i in inputs}, training=False)
         owners = layers_of(model)
         return {
             "inputs": [spec.to_plain() for spec in inputs],
@@ -106,8 +130,8 @@ class KerasProgram:
 
     def initial(self) -> Arrays:
         """The weights that it has when it is built."""
-        model = self.model("float32")
-        return {str(n): np.asarray(v.numpy()) for n, v in enumerate(weights_of(model))}
+        self.model("float32")
+        return {str(n): array for n, array in enumerate(self._fresh["float32"])}
 
     def load(self, dtype: str, weights: Mapping[str, np.ndarray]) -> Any:
         model = self.model(dtype)
@@ -132,7 +156,7 @@ class KerasProgram:
                 tape.watch(list(floating.values()))
                 outputs = flat_outputs(self._called(model, given, training=False))
                 total = None
-                if cotangents is not None:
+                if cotangents is not None and any(x.dtype.is_floating for x in outputs.values()):
                     parts = [
                         tf.reduce_sum(
                             x * tf.constant(cotangents(n, tuple(x.shape)).astype(_name(x.dtype)))
@@ -162,6 +186,9 @@ class KerasProgram:
         """
         with precision("float64"):
             model = self.load("float64", weights)
+            keras.utils.set_random_seed(SEED)
+            for variable, state in zip(states_of(model), self._states["float64"], strict=False):
+                variable.assign(state)
             norms = [
                 layer
                 for layer in flat_layers(model)
@@ -325,6 +352,73 @@ def from_file(path: str) -> keras.Model:
         return keras.models.load_model(path, safe_mode=True, compile=False)
     except (ValueError, TypeError, OSError) as error:
         raise BadCall(f"{path} cannot be loaded: {error}") from error
+
+
+def recast(found: Any, dtype: str) -> Any:
+    """A model or layer built anew in ``dtype`` from its configuration, with weights of its own.
+
+    Raises:
+        BadCall: it has none; name what builds it.
+    """
+    try:
+        if isinstance(found, (keras.Sequential, Functional)):
+            given = None
+            if isinstance(found, Functional) or found.built:
+                given = keras.tree.map_structure(
+                    lambda x: keras.Input(
+                        batch_shape=x.shape, dtype=_recast(x.dtype, dtype), name=x.name
+                    ),
+                    found.input,
+                )
+            return keras.models.clone_model(
+                found, input_tensors=given, clone_function=lambda layer: recast(layer, dtype)
+            )
+        return type(found).from_config(_recast(found.get_config(), dtype))
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise BadCall(
+            f"the reference is a {type(found).__name__} that cannot be built anew in {dtype}: "
+            f"{error}; name a function that builds it"
+        ) from error
+
+
+def _recast(config: Any, dtype: str) -> Any:
+    """A configuration, or the name of a float type, with every float type and policy of it
+    ``dtype``."""
+    if isinstance(config, dict):
+        if config.get("class_name") in ("DTypePolicy", "FloatDTypePolicy"):
+            name = config["config"].get("name", "")
+            return config if "float" not in name else {**config, "config": {"name": dtype}}
+        return {
+            key: _recast(value, dtype)
+            if isinstance(value, (dict, list, tuple)) or key == "dtype"
+            else value
+            for key, value in config.items()
+        }
+    if isinstance(config, (list, tuple)):
+        return type(config)(
+            _recast(value, dtype) if isinstance(value, (dict, list, tuple)) else value
+            for value in config
+        )
+    return dtype if isinstance(config, str) and "float" in config else config
+
+
+def _assert_variables(model: Any, dtype: str) -> None:
+    offenders = [
+        f"{variable_path(v, n)} is {_name(v.dtype)}"
+        for n, v in enumerate(weights_of(model))
+        if _floating(v) and _name(v.dtype) != dtype
+    ]
+    if offenders:
+        raise ReferenceFailed(
+            f"the reference does not run in {dtype}: {'; '.join(offenders)}; let what builds it "
+            "make its variables in keras.config.floatx()"
+        )
+
+
+def states_of(model: Any) -> list[Any]:
+    """Variables that are no weights: those of seed generators."""
+    weights = {id(v) for v in weights_of(model)}
+    return [v for v in model.variables if id(v) not in weights]
 
 
 def built(found: Any) -> Any:

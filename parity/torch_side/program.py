@@ -148,7 +148,7 @@ class TorchProgram:
             ]
             parameters = {n: p for n, p in state(model).items() if isinstance(p, nn.Parameter)}
             wanted = [*floating.values(), *parameters.values()]
-            total = torch.stack([p.to(DTYPES[dtype]) for p in parts]).sum()
+            total = torch.stack([p.to(DTYPES[dtype]) for p in (*parts, torch.zeros(()))]).sum()
             gradients: Sequence[Tensor | None] = [None] * len(wanted)
             if total.requires_grad:
                 tracked = [x for x in wanted if x.requires_grad]
