@@ -40,6 +40,7 @@ class Report:
         port: SPEC of a port that replaced the pair's own, or None; likewise ``reference``.
         golden: folder of the golden that stood for the reference, if one did.
         narrowed: the checks the run was narrowed to with ``--only``; empty for all.
+        inputs: what was said of the inputs of two programs that no pair declares.
         remarks: what else a reader has to know, such as cases that this port cannot be asked.
         explanation: what ``parity explain`` found; None for ``parity check``.
         problems: what makes the run not green besides its checks, such as an unused waiver.
@@ -72,6 +73,7 @@ class Report:
     since: Since | None = None
     mutants: tuple[Mapping[str, Any], ...] | None = None
     correspondence: tuple[Mapping[str, Any], ...] | None = None
+    inputs: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -135,6 +137,7 @@ class Report:
             ("--port", self.port),
             ("--reference", self.reference),
             ("--golden", self.golden),
+            *(("--input", text) for text in self.inputs),
             ("--profile", self.profile),
             ("--seed", str(self.seed)),
         ]
@@ -160,7 +163,7 @@ class Report:
 
     def acceptance(self, check: CheckResult) -> list[str]:
         """How to waive a check that is not green, if it can be."""
-        if check.verdict.green or check.accepted is not None:
+        if check.verdict.green or check.accepted is not None or not self.pair:
             return []
         entry = acceptance(check, datetime.date.today() + WAIVED_FOR)
         if entry is None:

@@ -25,7 +25,6 @@ from parity.lines import Lines
 from parity.outcome import CheckResult
 from parity.plan import Plan, beside_golden, draw, possible
 from parity.profiles import Profile, profile_named
-from parity.programs.requests import DECLARED
 from parity.progress import Tell, progress
 from parity.recorded import Recorded
 from parity.render import terminal
@@ -318,12 +317,17 @@ def run(options: argparse.Namespace) -> int:
             reported.
     """
     if programs.asked(options):
-        try:
-            return programs.run(options)
-        except BadCall as error:
-            # Two declarations take the places of both sides of the pair that is configured.
-            if DECLARED not in str(error) or load_config(Path.cwd()).pair is None:
-                raise
+        configured = load_config(Path.cwd()).pair is not None
+        if not configured or not programs.needs_pair(options):
+            try:
+                return programs.run(options, configured=configured)
+            except programs.NoPrograms:
+                pass  # two declarations take the places of both sides of the configured pair
+    if options.input:
+        raise BadCall(
+            f"--input {options.input[0]}: a pair declares its inputs; give --input with two "
+            "programs, --reference SPEC --port SPEC, and no pair"
+        )
     return 0 if _Run(options).run() else 1
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -14,14 +15,18 @@ import parity
 from parity.commands import outputs
 from parity.commands.options import at_least, refuse_timeout
 from parity.correspond.match import Correspondence
-from parity.errors import BadCall, PortFailed
+from parity.errors import BadCall, MissingPackage, ParityError, PortFailed
 from parity.outcome import CheckResult, Outcome, pool
 from parity.profiles import profile_named
 from parity.programs.inputs import InputSpec
 from parity.programs.pair import CHECKS, ProgramPair
+from parity.programs.requests import DECLARED
 from parity.progress import progress
 from parity.render import terminal
 from parity.report import Report
+
+NO_MODEL = "no attribute 'model'"
+"""What is said of a SPEC without an attribute that is a declaration's."""
 
 CASES = {"quick": 3, "ci": 12, "nightly": 60}
 """Cases of drawn weights in each profile, besides one of the model's own."""
@@ -32,25 +37,46 @@ def asked(options: argparse.Namespace) -> bool:
     return options.pair is None and None not in (options.reference, options.port)
 
 
-def run(options: argparse.Namespace) -> int:
+class NoPrograms(Exception):
+    """What was named are declarations of sides, or may be."""
+
+
+def needs_pair(options: argparse.Namespace) -> list[str]:
+    """Options of the call that only a pair has an answer to."""
+    found = [f"--{n}" for n in ("golden", "case") if getattr(options, n) is not None]
+    found += ["--in-process"] if options.in_process else []
+    found += ["--strict"] if options.strict else []
+    unknown = [name for name in _only(options) if name not in CHECKS]
+    return [*found, *([f"--only {','.join(unknown)}"] if unknown else [])]
+
+
+def _only(options: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(name for names in options.only for name in names.split(",") if name)
+
+
+def run(options: argparse.Namespace, *, configured: bool = False) -> int:
     """Compare both programs and report; the exit status.
 
+    Args:
+        configured: pyproject.toml names a pair, whose sides may be meant to be replaced.
+
     Raises:
+        NoPrograms: they are.
         BadCall: an option that needs a pair; what a side is cannot be run without a declaration.
         ReferenceFailed, MissingPackage: the reference cannot be run.
     """
     start = time.perf_counter()
-    for name in ("golden", "case"):
-        if getattr(options, name) is not None:
-            raise BadCall(f"--{name} needs a pair: declare one (README, 'Your own pair')")
-    if options.in_process:
-        raise BadCall("--in-process needs a pair: declare one (README, 'Your own pair')")
+    only = _only(options)
+    if unknown := [name for name in only if name not in CHECKS]:
+        raise BadCall(
+            f"unknown checks {', '.join(unknown)} of two programs; known: {', '.join(CHECKS)}; "
+            "others need a pair (README, 'Your own pair')"
+        )
+    if needing := needs_pair(options):
+        raise BadCall(f"{needing[0]} needs a pair: declare one (README, 'Your own pair')")
     at_least("--seed", options.seed or 0, 0)
     refuse_timeout(options.timeout)
     profile = profile_named(options.profile or "quick")
-    only = tuple(name for names in options.only for name in names.split(",") if name)
-    if unknown := [name for name in only if name not in CHECKS]:
-        raise BadCall(f"unknown checks {', '.join(unknown)}; known: {', '.join(CHECKS)}")
     outputs.refuse(options)
     remarks: list[str] = []
     checks: Sequence[CheckResult]
@@ -60,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
         tell("which parameter is which weight", 0, 1)
         pair = opened(options)
         try:
-            with pair:
+            with _entered(pair, configured):
                 environment = pair.environment()
                 correspondence = pair.align()
                 tell("which parameter is which weight", 1, 1)
@@ -72,6 +98,11 @@ def run(options: argparse.Namespace) -> int:
             frames = "".join(getattr(error, "__notes__", ()))
             failed = [Outcome(name, failure=str(error), traceback=frames) for name in CHECKS]
             checks = [pool(outcome.check, [outcome], 0.0) for outcome in failed]
+    if options.explains:
+        remarks.append(
+            "causes are looked for where a pair is declared (README, 'Your own pair'); of two "
+            "programs the first layer at which the port departs is told"
+        )
     report = Report(
         pair="",
         profile=profile.name,
@@ -86,12 +117,27 @@ def run(options: argparse.Namespace) -> int:
         port=options.port,
         reference=options.reference,
         narrowed=only,
+        inputs=tuple(options.input),
         remarks=tuple(remarks),
         correspondence=tuple(correspondence.to_plain()),
     )
     terminal.print_report(report, Console(highlight=False))
     outputs.Outputs(options).write(report, last=True)
     return 0 if report.green else 1
+
+
+@contextlib.contextmanager
+def _entered(pair: ProgramPair, configured: bool) -> Iterator[None]:
+    try:
+        pair.__enter__()
+    except ParityError as error:
+        said = DECLARED in str(error) or NO_MODEL in str(error)
+        perhaps = said or error.raised_in is not None or isinstance(error, MissingPackage)
+        if configured and perhaps and not pair.weights:
+            raise NoPrograms from error
+        raise
+    with contextlib.closing(pair):
+        yield
 
 
 def _refuse_left_out(only: Sequence[str], checks: Sequence[CheckResult]) -> None:

@@ -332,12 +332,13 @@ class Matching:
     def _of(self, operands: Mapping[str, Sequence[Fingerprint]], piece: Piece) -> list[Fingerprint]:
         return [*operands.get(piece.weight, ()), *operands.get(piece.layer, ())]
 
-    def score(self, table: Table) -> int:
+    def score(self, table: Table, but: Sequence[Fingerprint] = ()) -> int:
         """How much of what the reference's layers give, and of what uses of weights give, the port
-        has too."""
+        has too; values like those of ``but`` do not count."""
         index = table.index()
-        given = sum(f in index for call in self.reference.calls for f in call.result)
-        return given + sum(use.result in index for use in self.reference.uses)
+        found = [f for call in self.reference.calls for f in call.result]
+        found += [use.result for use in self.reference.uses if use.result is not None]
+        return sum(f in index and not meet([f], but) for f in found)
 
     def _whole(self) -> int:
         return sum(len(call.result) for call in self.reference.calls) + sum(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.errors import BadCall
+from parity.errors import PortFailed
 from parity.programs.inputs import InputSpec
 
 Arrays = Mapping[str, np.ndarray]
@@ -25,10 +25,12 @@ class Given:
     Attributes:
         order: names of the reference's inputs, in the order of the port's arguments.
         channels_first: those that it takes with channels before space.
+        named: they are passed by keyword, for the port's arguments have their names.
     """
 
     order: tuple[str, ...]
     channels_first: frozenset[str]
+    named: bool = False
 
     def given(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Canonical inputs as the port takes them."""
@@ -56,36 +58,43 @@ def last(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(array, 1, -1))
 
 
-def given_to(
+def ways_of_giving(
     inputs: Sequence[InputSpec],
     arguments: Sequence[Mapping[str, Any]],
-    accepts: Callable[[Arrays], str | None],
+    accepts: Callable[[Arrays, bool], str | None],
     values: Arrays,
-) -> Given:
-    """The first way in which the port runs: by names before by order, channels first before last.
+) -> list[Given]:
+    """The ways in which the port runs, the likeliest first: channels first before last.
+
+    Where the port's arguments have the inputs' names and it runs so, no other order is tried.
+
+    Args:
+        accepts: why the port does not run on these inputs, passed by keyword or by position.
 
     Raises:
-        BadCall: it runs in none; shows both sides.
+        PortFailed: it runs in none; shows both sides.
     """
     names = [spec.name for spec in inputs]
     said = [argument["name"] for argument in arguments]
-    orders: list[tuple[str, ...]] = []
+    orders = [(tuple(names), False)]
+    if len(names) <= 3:
+        orders += [(o, False) for o in itertools.permutations(names) if o != tuple(names)]
     if set(names) <= set(said):
-        orders.append(tuple(n for n in said if n in names))
-    else:
-        orders.append(tuple(names))
-        if len(names) <= 3:
-            orders += [o for o in itertools.permutations(names) if o not in orders]
-    spatial = [spec.name for spec in inputs if len(spec.shape) >= 2 and not spec.integer]
+        orders.insert(0, (tuple(n for n in said if n in names), True))
+    spatial = [spec.name for spec in inputs if len(spec.shape) >= (3 if spec.integer else 2)]
     problems = []
-    for order in orders:
+    for order, named in orders:
+        found = []
         for chosen in _subsets(spatial):
-            way = Given(order, frozenset(chosen))
-            problem = accepts(way.given(values))
+            way = Given(order, frozenset(chosen), named)
+            problem = accepts(way.given(values), named)
             if problem is None:
-                return way
+                found.append(way)
+                continue
             problems.append(f"{[tuple(a.shape) for a in way.given(values).values()]}: {problem}")
-    raise BadCall(
+        if found:
+            return found
+    raise PortFailed(
         "the port does not run on the reference's inputs "
         + ", ".join(f"{spec.name} {spec.shape}" for spec in inputs)
         + f"; tried {'; '.join(problems[:4])}"

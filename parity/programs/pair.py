@@ -9,24 +9,27 @@ from typing import Any, Self
 
 import numpy as np
 
-from parity.comparison import Answer, Comparison, Verdict, compare
+from parity.comparison import POWER, Answer, Comparison, Verdict, compare
 from parity.correspond.match import Correspondence, Matching
 from parity.correspond.pieces import pieces, slots
 from parity.errors import PortFailed
 from parity.outcome import CheckResult, Outcome, pool
-from parity.programs.align_inputs import Given, given_to
+from parity.programs.align_inputs import Given, ways_of_giving
 from parity.programs.draw import drawn
 from parity.programs.inputs import InputSpec
 from parity.programs.requests import packed, unpacked
 from parity.randomness import generator
 from parity.traces import PRECISIONS, Trace
-from parity.values.table import Called, Table, meet
+from parity.values.table import Called, Table, fingerprint, meet
 from parity.workers import DEFAULT_TIMEOUT, Worker
 
 CHECKS = ("outputs", "input_gradients", "parameter_gradients", "batch_independence")
 
 BATCH = 3
 """Rows of a case: reductions are invisible in one, and two hide what three show."""
+
+SPATIAL = ("Conv", "BatchNorm", "GroupNorm", "InstanceNorm")
+"""Kinds of modules whose channels come first."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -81,7 +84,10 @@ class ProgramPair:
         self.correspondence = Correspondence(())
         self.reference_table = Table((), (), ())
         self.port_table = Table((), (), ())
+        self._ways: list[Given] = []
         self._case: ProgramCase | None = None
+        self._extra: dict[str, None] = {}
+        self._changed: dict[str, None] = {}
 
     def __enter__(self) -> Self:
         try:
@@ -108,12 +114,18 @@ class ProgramPair:
         self.weights, self.parameters = list(about["weights"]), list(port_about["parameters"])
         self.inputs = [InputSpec.from_plain(dict(plain)) for plain in about["inputs"]]
         self._case = self.drawn_case(0)
-        self.given = given_to(
+        self._extra, self._changed = {}, {}
+        self._ways = ways_of_giving(
             self.inputs,
             port_about["arguments"],
-            lambda inputs: self.port.ask("accepts", case=packed(inputs=inputs)),
+            lambda inputs, named: self.port.ask("accepts", case=packed(inputs=inputs), named=named),
             self._case.inputs,
         )
+        self._take(self._ways[0])
+
+    def _take(self, given: Given) -> None:
+        self.given = given
+        self.port.ask("take", named=given.named)
 
     # Cases.
 
@@ -141,6 +153,13 @@ class ProgramPair:
         """How the port takes its inputs, and what of either side corresponds to nothing."""
         found = self.correspondence
         lines = [f"the port takes {self.given.words}"]
+        if len(self._ways) > 1:
+            lines[0] += (
+                f": it runs in {len(self._ways)} ways, and so most of what the reference computes "
+                "inside is found in it"
+            )
+        if self.port_table.stopped is not None:
+            lines.append(f"the port stops half-way: {self.port_table.stopped}")
         if found.missing:
             missing = ", ".join(piece.words for piece in found.missing)
             lines.append(f"no parameter of the port holds {missing}")
@@ -153,9 +172,10 @@ class ProgramPair:
 
     def departures(self, checks: Sequence[CheckResult]) -> list[str]:
         """Where the port departs, of a port that is not green."""
+        lines = [f"the port writes to its input {name}" for name in self._changed]
         if all(check.verdict.green for check in checks):
-            return []
-        return [
+            return lines
+        return lines + [
             f"the port departs at {call.kind} {call.path}: it has what that layer is given, and "
             "not what it gives"
             for call in self.first_wrong()
@@ -196,15 +216,42 @@ class ProgramPair:
         operations: dict[str, list[str]] = {}
         for use in self.reference_table.uses:
             operations.setdefault(use.weight, []).append(use.operation)
+        if len(self._ways) > 1:
+            self._take(self._likeliest(case, operations))
+        matching = self._matching(case, operations)
+        self.correspondence = matching.find()
+        self.port_table = matching.run()
+        self.outputs = self._align_outputs(case)
+        return self.correspondence
+
+    def _likeliest(self, case: ProgramCase, operations: Mapping[str, Sequence[str]]) -> Given:
+        """Of several ways to run the port, that in which most of the reference is found in it.
+
+        Inside: outputs are what is judged, and do not count. Where that decides nothing, channels
+        come first in a port of convolutions.
+        """
+        exact = self._reference(case).arrays["float64"]
+        outputs = [fingerprint(a) for n, a in exact.items() if n.startswith("outputs/")]
+        judged = [print_ for print_ in outputs if print_ is not None]
+        convolves = any(p["kind"].startswith(SPATIAL) for p in self.parameters)
+        ranked = []
+        for number, way in enumerate(self._ways):
+            self._take(way)
+            matching = self._matching(case, operations)
+            matching.find()
+            score = matching.score(matching.run(), judged)
+            first = len(way.channels_first)
+            ranked.append((-score, -first if convolves else first, number))
+        return self._ways[min(ranked)[2]]
+
+    def _matching(self, case: ProgramCase, operations: Mapping[str, Sequence[str]]) -> Matching:
         inputs = self.given.given(case.inputs)
 
         def run(values: Arrays) -> Table:
-            self.port_table = Table.from_plain(
-                self.port.ask("table", case=packed(values=values, inputs=inputs))
-            )
-            return self.port_table
+            plain = self.port.ask("table", case=packed(values=values, inputs=inputs))
+            return Table.from_plain(plain)
 
-        matching = Matching(
+        return Matching(
             self.reference_table,
             pieces(self.weights, operations),
             slots(self.parameters),
@@ -212,10 +259,6 @@ class ProgramPair:
             self._shapes,
             run,
         )
-        self.correspondence = matching.find()
-        self.port_table = run(self.values(case))
-        self.outputs = self._align_outputs(case)
-        return self.correspondence
 
     @property
     def _shapes(self) -> dict[str, list[int]]:
@@ -245,8 +288,8 @@ class ProgramPair:
                 f"the reference has {len(shapes)} outputs ({_shown(shapes)}), the port "
                 f"{len(found)} ({_shown(found)})"
             )
-        by_name = set(found) == set(shapes)
-        pairs = [(n, n) for n in shapes] if by_name else list(zip(shapes, found, strict=True))
+        by_name = set(found) == set(shapes) and not all(name.isdigit() for name in shapes)
+        pairs = [(n, n) for n in shapes] if by_name else _paired(shapes, found)
         return {name: (own, self._channels_first(shapes[name], found[own])) for name, own in pairs}
 
     def _channels_first(self, reference: Sequence[int], port: Sequence[int]) -> bool:
@@ -272,6 +315,7 @@ class ProgramPair:
         outputs = {name: list(own) for name, own in self.outputs.items()}
         answer = self.port.ask("forward", case=data, key=case.key, outputs=outputs)
         trace = Trace.from_bytes(answer, "the port")
+        self._changed |= dict.fromkeys(trace.notes["changed"])
         return dataclasses.replace(
             trace, arrays={p: self._canonical(named) for p, named in trace.arrays.items()}
         )
@@ -281,6 +325,14 @@ class ProgramPair:
         kind = "parameter_gradients/"
         own = {n.removeprefix(kind): a for n, a in named.items() if n.startswith(kind)}
         found = {n: a for n, a in named.items() if not n.startswith(kind)}
+        least = max((float(np.abs(a).max(initial=0.0)) for a in own.values()), default=0.0) * POWER
+        self._extra |= {
+            name: None
+            for name in (*self.correspondence.filled, *self.correspondence.unused)
+            if name in own
+            and not name.rpartition(".")[2].startswith("bias_hh")
+            and np.abs(own[name]).max(initial=0.0) > least
+        }
         for name, array in named.items():
             if name.startswith("input_gradients/"):
                 given = name.removeprefix("input_gradients/")
@@ -305,8 +357,16 @@ class ProgramPair:
         if self.correspondence.missing:
             missing = ", ".join(piece.words for piece in self.correspondence.missing)
             problem = f"no parameter of the port holds {missing}"
+        problems = dict.fromkeys(CHECKS, problem)
+        if self._extra:
+            problems["parameter_gradients"] = problem or (
+                f"the port trains {', '.join(self._extra)}, where the reference has no weight: "
+                "leave it out, or set requires_grad to False"
+            )
         return [
-            pool(name, found, 0.0, unchecked=problem) for name, found in outcomes.items() if found
+            pool(name, found, 0.0, unchecked=problems[name])
+            for name, found in outcomes.items()
+            if found
         ]
 
     def _compared(self, case: ProgramCase) -> list[Outcome]:
@@ -368,11 +428,15 @@ class ProgramPair:
         for number, call in enumerate(calls):
             if not call.result or any(r in index for r in call.result):
                 continue
+            if not call.given:
+                continue  # no evidence
             if not all(g in index or _is_input(g, calls) for g in call.given):
                 continue
             inner = [c for c in calls[number + 1 :] if c.path.startswith(f"{call.path}/")]
             if any(
-                all(g in index for g in c.given) and not any(r in index for r in c.result)
+                c.given
+                and all(g in index for g in c.given)
+                and not any(r in index for r in c.result)
                 for c in inner
             ):
                 continue  # the layer inside says more
@@ -381,6 +445,24 @@ class ProgramPair:
                 continue
             found.append(call)
         return found
+
+
+def _paired(
+    shapes: Mapping[str, Sequence[int]], found: Mapping[str, Sequence[int]]
+) -> list[tuple[str, str]]:
+    """Outputs that no other has the shape of, up to the order of axes; then the rest in order."""
+
+    def alone(of: Mapping[str, Sequence[int]]) -> dict[tuple[int, ...], str]:
+        by_shape: dict[tuple[int, ...], list[str]] = {}
+        for name, shape in of.items():
+            by_shape.setdefault((*shape[:1], *sorted(shape[1:])), []).append(name)
+        return {shape: names[0] for shape, names in by_shape.items() if len(names) == 1}
+
+    theirs, ours = alone(shapes), alone(found)
+    pairs = {theirs[shape]: ours[shape] for shape in theirs if shape in ours}
+    left = [n for n in found if n not in pairs.values()]
+    pairs |= dict(zip([n for n in shapes if n not in pairs], left, strict=True))
+    return [(name, pairs[name]) for name in shapes]
 
 
 def _is_input(print_: Any, calls: Sequence[Called]) -> bool:

@@ -119,7 +119,12 @@ class PortRequests:
 
         return {"torch": str(torch.__version__), "torch_threads": str(torch.get_num_threads())}
 
-    def accepts(self, case: bytes) -> str | None:
+    def take(self, named: bool) -> None:
+        """Pass inputs by keyword from now on, or by position."""
+        self.program.named = named
+
+    def accepts(self, case: bytes, named: bool) -> str | None:
+        self.take(named)
         found: str | None = self.program.accepts(cast(unpacked(case)["inputs"], "float64"))
         return found
 
@@ -166,7 +171,7 @@ class PortRequests:
             arrays[precision] = self.program.forward(
                 precision, values, inputs, cotangents, as_reference
             )
-        return Trace(arrays).to_bytes()
+        return Trace(arrays, notes={"changed": sorted(self.program.changed)}).to_bytes()
 
 
 def open_program(role: str, spec: str, inputs: Sequence[Mapping[str, Any]]) -> Any:

@@ -257,7 +257,6 @@ class _Recording:
             value = variable.value if isinstance(variable, keras.Variable) else variable
             self._weights[id(value.handle)] = str(number)
         self._derived: dict[int, str] = {}  # tensors made of one weight alone
-        self._constant: set[int] = set()
         self._paths = {id(layer): path for layer, path in layer_paths(model)}
         self._tensors: list[Fingerprint] = []
         self._uses: list[Use] = []

@@ -39,6 +39,8 @@ class TorchProgram:
         self._found = found
         self._models: dict[str, nn.Module] = {}
         self._fresh: dict[str, dict[str, Tensor]] = {}
+        self.named = False  # inputs are passed by keyword
+        self.changed: set[str] = set()  # inputs that the module wrote to
 
     def model(self, dtype: str) -> nn.Module:
         """The module in ``dtype``, in evaluation mode."""
@@ -200,7 +202,12 @@ class TorchProgram:
         return found
 
     def _called(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> Any:
-        return model(*tensors.values())
+        given = {n: x.clone() for n, x in tensors.items()}
+        kept = {n: x._version for n, x in given.items()}
+        try:
+            return model(**given) if self.named else model(*given.values())
+        finally:
+            self.changed |= {n for n, x in given.items() if x._version != kept[n]}
 
 
 class _Recording(TorchDispatchMode):
@@ -290,7 +297,7 @@ class _Recording(TorchDispatchMode):
         calls = tuple(
             Called(c["path"], c["kind"], c["given"], c.get("result", ())) for c in self.calls
         )
-        return Table(tuple(self.tensors), tuple(self.uses), calls)
+        return Table(tuple(self.tensors), tuple(self.uses), calls, self.stopped)
 
 
 def state(model: nn.Module) -> dict[str, Tensor]:
@@ -333,7 +340,7 @@ def arguments(model: nn.Module) -> list[dict[str, Any]]:
     return [
         {"name": p.name, "needed": p.default is p.empty}
         for p in parameters
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     ]
 
 

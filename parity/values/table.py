@@ -107,11 +107,13 @@ class Table:
         tensors: fingerprints of all that was computed.
         uses: of weights.
         calls: of layers or modules, in the order in which they began.
+        stopped: what it raised half-way, if it did.
     """
 
     tensors: tuple[Fingerprint, ...]
     uses: tuple[Use, ...]
     calls: tuple[Called, ...]
+    stopped: str | None = None
 
     def index(self) -> Index:
         """The tensors, to be looked up."""
@@ -145,6 +147,7 @@ class Table:
                 )
                 for call in plain["calls"]
             ),
+            plain.get("stopped"),  # type: ignore[arg-type]
         )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
 import pytest
 
-from parity.errors import BadCall
-from parity.programs.align_inputs import given_to
+from parity.errors import BadCall, PortFailed
+from parity.programs.align_inputs import ways_of_giving
 from parity.programs.inputs import InputSpec
 
 RNG = np.random.default_rng(0)
@@ -54,22 +55,26 @@ def test_the_port_takes_what_it_runs_on() -> None:
     specs = [InputSpec("image", (6, 5, 3)), InputSpec("meta", (4,))]
     values = {spec.name: spec.drawn(2, RNG) for spec in specs}
 
-    def accepts(inputs: Mapping[str, np.ndarray]) -> str | None:
+    def accepts(inputs: Mapping[str, np.ndarray], named: bool) -> str | None:
         meta, image = inputs.values()
         fits = meta.shape == (2, 4) and image.shape == (2, 3, 6, 5)
         return None if fits else "RuntimeError: no"
 
     named = [{"name": "meta", "needed": True}, {"name": "image", "needed": True}]
-    found = given_to(specs, named, accepts, values)
+    (found,) = ways_of_giving(specs, named, accepts, values)
+    assert found.named
     assert found.order == ("meta", "image")
     assert found.channels_first == {"image"}
     other = [{"name": "a", "needed": True}, {"name": "b", "needed": True}]
-    assert given_to(specs, other, accepts, values) == found, "by what runs, where names say nothing"
+    (unnamed,) = ways_of_giving(specs, other, accepts, values)  # by what runs
+    assert unnamed == dataclasses.replace(found, named=False)
     back = found.back("image", found.given(values)["image"])
     assert np.array_equal(back, values["image"])
 
 
 def test_a_port_that_runs_on_nothing_is_told_with_both_sides() -> None:
     spec = InputSpec("x", (6, 5, 3))
-    with pytest.raises(BadCall, match=r"x \(6, 5, 3\); tried \[\(2, 3, 6, 5\)\]: ValueError: no"):
-        given_to([spec], [], lambda _: "ValueError: no", {"x": spec.drawn(2, RNG)})
+    with pytest.raises(
+        PortFailed, match=r"x \(6, 5, 3\); tried \[\(2, 3, 6, 5\)\]: ValueError: no"
+    ):
+        ways_of_giving([spec], [], lambda *_: "ValueError: no", {"x": spec.drawn(2, RNG)})

@@ -217,3 +217,174 @@ def test_a_model_that_builds_itself_when_called_keeps_its_own_weights(
     again = opened(f"{path}:build", f"{path}:Net", "x=4").initial_case().weights
     assert all((kept[n] == again[n]).all() for n in kept)
     assert any((a != pair.drawn_case(0).weights[n]).any() for n, a in kept.items())
+
+
+NAMED = """
+def build():
+    import keras
+
+    image = keras.Input((4, 4, 4), name="image")
+    kind = keras.Input((4,), name="kind")
+    x = keras.layers.Conv2D(4, 2)(image)
+    x = keras.layers.Flatten()(x)
+    return keras.Model([image, kind], keras.layers.Dense(2)(x) + keras.layers.Dense(2)(kind))
+
+
+def Net(swap=False, write=False):
+    import torch
+    from torch import nn
+
+    class Port(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head, self.kind = nn.Conv2d(4, 4, 2), nn.Linear(36, 2), nn.Linear(4, 2)
+
+        def forward(self, *, kind, image):
+            if write:
+                kind.mul_(2).div_(2)
+            x = self.conv(image).permute(0, 2, 3, 1).flatten(1)
+            return self.head(x) + self.kind(kind)
+
+    return Port()
+
+
+def writes():
+    return Net(write=True)
+"""
+
+
+def test_inputs_are_passed_by_name_and_laid_out_as_what_is_inside_has_it(
+    opened: Open, written: Written
+) -> None:
+    path = written(NAMED)
+    pair = opened(f"{path}:build", f"{path}:Net")
+    assert pair.given.named
+    assert pair.given.channels_first == {"image"}
+    assert "runs in 2 ways" in pair.said()[0]
+    checks = pair.check(1)
+    assert all(check.verdict.green for check in checks)
+    assert pair.departures(checks) == []
+
+
+def test_an_input_that_the_port_writes_to_is_told(opened: Open, written: Written) -> None:
+    path = written(NAMED)
+    pair = opened(f"{path}:build", f"{path}:writes")
+    assert "the port writes to its input kind" in pair.departures(pair.check(1))
+
+
+SQUARE = """
+def build():
+    import keras
+
+    x = keras.Input((5, 5))
+    y = keras.layers.Dense(5, activation="tanh")(x)
+    return keras.Model(x, keras.layers.Dense(3)(y))
+
+
+def Net(extra=False, frozen=False):
+    import torch
+    from torch import nn
+
+    class Port(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Linear(5, 5), nn.Linear(5, 3)
+            self.gain = nn.Parameter(torch.ones(()), requires_grad=not frozen)
+
+        def forward(self, x):
+            x = torch.tanh(self.one(x))
+            return self.two(self.gain * x if extra else x)
+
+    return Port()
+
+
+def extra():
+    return Net(extra=True)
+
+
+def frozen():
+    return Net(extra=True, frozen=True)
+
+
+def fails():
+    from torch import nn
+
+    return nn.Linear(4, 3)
+
+
+def single():
+    import keras
+
+    x = keras.Input((5, 5))
+    return keras.Model(x, keras.layers.Dense(3)(x))
+
+
+def Single():
+    from torch import nn
+
+    return nn.Linear(5, 3)
+"""
+
+
+def test_the_order_of_axes_is_not_taken_because_it_runs(opened: Open, written: Written) -> None:
+    path = written(SQUARE)
+    for reference, port in (("build", "Net"), ("single", "Single")):
+        pair = opened(f"{path}:{reference}", f"{path}:{port}")
+        assert pair.given.channels_first == frozenset()
+        assert all(check.verdict.green for check in pair.check(1))
+
+
+def test_what_the_port_trains_besides_is_told(opened: Open, written: Written) -> None:
+    path = written(SQUARE)
+    found = verdicts(opened, path, port="extra")
+    assert found["outputs"].verdict.green
+    assert found["parameter_gradients"].verdict is Verdict.UNCHECKED
+    assert "the port trains gain" in (found["parameter_gradients"].problem or "")
+    assert verdicts(opened, path, port="frozen")["parameter_gradients"].verdict.green
+
+
+def test_a_port_that_raises_on_the_inputs_has_failed(opened: Open, written: Written) -> None:
+    from parity.errors import PortFailed
+
+    path = written(SQUARE)
+    with pytest.raises(PortFailed, match=r"does not run on .* \(5, 5\); tried"):
+        opened(f"{path}:build", f"{path}:fails")
+
+
+CHOICES = """
+def build():
+    import keras
+
+    x = keras.Input((6,))
+    y = keras.layers.Dense(4)(x)
+    wide = keras.layers.Dense(7)(x)
+    return keras.Model(x, [keras.ops.argmax(y, axis=-1), wide])
+
+
+def Net(lowest=False):
+    from torch import nn
+
+    class Port(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.y, self.wide = nn.Linear(6, 4), nn.Linear(6, 7)
+
+        def forward(self, x):
+            y = self.y(x)
+            return self.wide(x), (y.argmin(-1) if lowest else y.argmax(-1))
+
+    return Port()
+
+
+def lowest():
+    return Net(lowest=True)
+"""
+
+
+def test_integers_are_compared_and_outputs_found_by_shape(opened: Open, written: Written) -> None:
+    path = written(CHOICES)
+    found = verdicts(opened, path)
+    assert found["outputs"].verdict.green, found["outputs"].problem
+    found = verdicts(opened, path, port="lowest")
+    assert found["outputs"].verdict is Verdict.DIVERGENT
+    assert "elements differ" in (found["outputs"].problem or "")
