@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -145,9 +146,16 @@ class KerasProgram:
         weights: Arrays,
         inputs: Arrays,
         cotangents: Callable[[str, tuple[int, ...]], np.ndarray] | None,
+        *,
+        exact: bool = True,
     ) -> Arrays:
-        """``outputs/...``; with cotangents ``input_gradients/...``, ``parameter_gradients/...``."""
-        with precision(dtype), exact_reading(dtype):
+        """``outputs/...``; with cotangents ``input_gradients/...``, ``parameter_gradients/...``.
+
+        Args:
+            exact: with constants as they are written; otherwise as TensorFlow keeps them.
+        """
+        reading = exact_reading(dtype) if exact else contextlib.nullcontext()
+        with precision(dtype), reading:
             model = self.load(dtype, weights)
             given = {n: tf.constant(a) for n, a in inputs.items()}
             floating = {n: x for n, x in given.items() if x.dtype.is_floating}

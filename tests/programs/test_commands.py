@@ -132,4 +132,4 @@ def test_what_needs_a_pair_says_so(tmp_path: Path) -> None:
     assert "--golden needs a pair" in done.stderr
     done = run(tmp_path, "check", *both("ported"), "--only", "energies")
     assert done.returncode == 2
-    assert "unknown checks energies; known: outputs" in done.stderr
+    assert "unknown checks energies of two programs; known: outputs" in done.stderr
