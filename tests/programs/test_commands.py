@@ -133,3 +133,29 @@ def test_what_needs_a_pair_says_so(tmp_path: Path) -> None:
     done = run(tmp_path, "check", *both("ported"), "--only", "energies")
     assert done.returncode == 2
     assert "unknown checks energies of two programs; known: outputs" in done.stderr
+
+
+def test_a_configured_pair_has_its_options_and_two_programs_have_theirs(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.parity]\npair = "absent.pair:pair"\n')
+    for options in (["--only", "energies"], ["--golden", "goldens"], ["--in-process"]):
+        done = run(tmp_path, "check", *both("ported"), *options)
+        assert done.returncode == 2, done.stderr
+        assert "two programs" not in done.stderr
+        assert "needs a pair" not in done.stderr
+    done = run(tmp_path, "check", "absent.pair:pair", "--input", "x=3")
+    assert done.returncode == 2
+    assert "--input x=3: a pair declares its inputs" in done.stderr
+
+
+def test_explain_says_what_it_needs_and_a_failure_how_to_see_it_again(tmp_path: Path) -> None:
+    done = run(
+        tmp_path, "explain", *both("wrong"), "--input", "7,5,2:float:-2..2", "--only", "outputs"
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    said = " ".join(done.stdout.split())
+    assert "causes are looked for where a pair is declared" in said
+    assert "--input 7,5,2:float:-2..2" in said
+    assert "accept it knowingly" not in said
+    done = run(tmp_path, "explain", *both("wrong"), "--strict")
+    assert done.returncode == 2
+    assert "--strict needs a pair" in done.stderr

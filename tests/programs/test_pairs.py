@@ -11,9 +11,11 @@ import os
 from collections.abc import Callable
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from parity.comparison import Verdict
+from parity.programs.pair import ProgramPair
 from tests.programs.conftest import PAIRS, Open
 
 ALL = os.environ.get("PARITY_PAIRS") == "all"
@@ -52,6 +54,7 @@ def test_a_correct_port_is_green_and_every_weight_has_its_parameter(
     path = PAIRS / f"{name}.py"
     found = opened(f"{path}:reference", f"{path}:port", *INPUTS.get(name, ()))
     assert found.correspondence.missing == ()
+    _assert_loaded_alike(name, found)
     checks = found.check(1)
     green = {c.name: c.verdict.green for c in checks}
     if name in TRAIN_MORE:
@@ -64,6 +67,29 @@ def test_a_correct_port_is_green_and_every_weight_has_its_parameter(
     ]
     if name not in TRAIN_MORE:
         assert found.departures(checks) == []
+
+
+def _assert_loaded_alike(name: str, found: ProgramPair) -> None:
+    """Every parameter has what the pair's own ``load``, which a person wrote, puts there."""
+    import torch
+
+    case = found.drawn_case(1)
+    net = pair(name).port()
+    with torch.no_grad():
+        pair(name).load([case.weights[str(n)] for n in range(len(case.weights))], net)
+    truth = {n: t.numpy() for n, t in net.state_dict().items()}
+    values = found.values(case)
+    wrong = [
+        n
+        for n, value in values.items()
+        if n not in found.correspondence.filled
+        and not np.array_equal(value.reshape(truth[n].shape), truth[n])
+    ]
+    assert wrong == []
+    assert set(truth) - set(values) <= {n for n in truth if n.endswith("num_batches_tracked")} | {
+        "stats",
+        "unit",  # constants that preprocess_dict_io keeps as buffers
+    }
 
 
 @pytest.mark.parametrize(("name", "fault"), FAULTS)
