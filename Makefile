@@ -31,7 +31,7 @@ report: $(INSTALLED) ## The same as a page to look at, build/parity.html
 test: $(INSTALLED) ## Run every test
 	@status=0; \
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal \
-		tests/properties tests/ebm tests/harness tests/torch_side || status=$$?; \
+		tests/properties tests/ebm tests/programs tests/harness tests/torch_side || status=$$?; \
 	$(BIN)/python -m pytest tests/tensorflow_side || status=$$?; \
 	exit $$status
 

@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     _doctor_parser(commands)
     _convert_parser(commands)
     _report_parser(commands)
+    _align_parser(commands)
     return parser
 
 
@@ -122,6 +123,7 @@ def _check_parser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _side_options(parser)
+    _program_options(parser)
     _run_options(parser)
     _page_options(parser)
     parser.add_argument(
@@ -315,6 +317,40 @@ def _side_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", metavar="SPEC", help="replace the pair's port")
     parser.add_argument("--reference", metavar="SPEC", help="replace the pair's reference")
     _timeout_option(parser)
+
+
+def _program_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=SHAPE[:DTYPE[:LOW..HIGH]]",
+        help="of two programs without a pair: an input of the reference, without the batch, such "
+        "as x=32,32,3 or ids=16:int32:0..999, if it does not know it or its range; repeat "
+        "for several, in order",
+    )
+
+
+def _align_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "align",
+        help="which parameter of a port holds which weight of its reference",
+        description="Find which parameter of a PyTorch module holds which weight of a Keras model, "
+        "by running both, and print the table. Neither program is changed or declared.",
+        epilog="exit status: 0 every weight has its parameter; 1 not; 2 the call is wrong; 3 the "
+        "reference could not be run.\n\nexample: parity align --reference ref.py:build --port "
+        "port.py:Net",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--reference", metavar="SPEC", required=True, help="a Keras model, or what builds one"
+    )
+    parser.add_argument(
+        "--port", metavar="SPEC", required=True, help="a torch.nn.Module, or what builds one"
+    )
+    _program_options(parser)
+    _timeout_option(parser)
+    parser.set_defaults(module="align")
 
 
 def _timeout_option(parser: argparse.ArgumentParser) -> None:

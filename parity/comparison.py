@@ -153,6 +153,7 @@ def compare(
     constant_is_unchecked: bool = True,
     no_oracle: str | None = None,
     same_bits: bool = False,
+    beside: float = 0.0,
 ) -> Comparison:
     """Hold the port's answer in both precisions against the reference's.
 
@@ -168,6 +169,9 @@ def compare(
         no_oracle: why the port's float64 run is not one. Then only float32 is compared, against
             its floor, and the verdict is at best ``unchecked``.
         same_bits: whether the float32 answers of both are the same to the last bit.
+        beside: the greatest element of all arrays that are judged together with this one. Its
+            rounding unit is a floor to each of them: one that is zero by construction, and by
+            cancellation only up to it, is then judged to be zero on both sides.
     """
     truth = reference.float64
     if no_oracle is not None:
@@ -184,21 +188,35 @@ def compare(
         return Comparison(array, Verdict.UNCHECKED, problem="no elements to compare")
     difference = np.abs(port64 - truth)
     residual, scale = float(difference.max()), float(np.abs(truth).max())
-    bound = FLOAT64_FLOORS * reference.floor64
+    floor = float(np.maximum(reference.floor64, beside * np.finfo(np.float64).eps))
+    if residual <= FLOAT64_FLOORS * reference.floor64:
+        floor = reference.floor64
+    bound = FLOAT64_FLOORS * floor
+    zero = (
+        max(scale, float(np.abs(port64).max()))
+        <= FLOAT64_FLOORS * max(reference.floor64, beside * np.finfo(np.float64).eps)
+        <= FLOAT64_FLOORS * POWER * beside
+    )
     place = tuple(int(i) for i in np.unravel_index(int(difference.argmax()), truth.shape))
     error32 = floor32 = None
     bitwise = bool(np.array_equal(port64, truth))
     if compares_float32:
         assert port32 is not None
+        assert allowed32 is not None
         error32 = float(np.abs(port32.astype(np.float64) - truth).max())
         floor32 = allowed32
+        if ratio(error32, floor32) > SINGLE_RATIO:
+            floor32 = float(np.maximum(floor32, beside * np.finfo(np.float32).eps))
         bitwise = bitwise and same_bits
     verdict, problem, weak = Verdict.ROUNDING, None, None
     if residual > bound:
         verdict = Verdict.DIVERGENT
     elif error32 is not None and floor32 is not None and ratio(error32, floor32) > SINGLE_RATIO:
         verdict = Verdict.IMPRECISE
-    elif weak := powerless(reference.floor64, scale):
+    elif zero and beside > 0:
+        verdict = Verdict.IDENTICAL if bitwise else Verdict.ROUNDING
+        error32, floor32, blind32, weak = None, None, False, "zero on both sides"
+    elif weak := powerless(floor, scale):
         verdict, problem = Verdict.UNCHECKED, weak
     elif constant_is_unchecked and not truth.any():
         verdict, problem = Verdict.UNCHECKED, "the reference is zero everywhere"
@@ -211,7 +229,7 @@ def compare(
         array=array,
         verdict=verdict,
         residual=residual,
-        floor=reference.floor64,
+        floor=floor,
         scale=scale,
         error32=error32,
         floor32=floor32,

@@ -168,7 +168,7 @@ def command(pair: str, options: Sequence[tuple[str, str | None]], check: str) ->
     Args:
         options: of the run, as (option, value); those without a value are left out.
     """
-    words = ["parity", "check", pair]
+    words = ["parity", "check", *([pair] if pair else [])]
     for option, value in options:
         words += [] if value is None else [option, value]
     return shlex.join([*words, "--only", check])

@@ -40,6 +40,7 @@ class Report:
         port: SPEC of a port that replaced the pair's own, or None; likewise ``reference``.
         golden: folder of the golden that stood for the reference, if one did.
         narrowed: the checks the run was narrowed to with ``--only``; empty for all.
+        inputs: what was said of the inputs of two programs that no pair declares.
         remarks: what else a reader has to know, such as cases that this port cannot be asked.
         explanation: what ``parity explain`` found; None for ``parity check``.
         problems: what makes the run not green besides its checks, such as an unused waiver.
@@ -49,6 +50,7 @@ class Report:
         not_declared: the entries that neither side declares, which are not asked for.
         not_claimed: what the pair could claim and does not, likewise.
         mutants: what became of each mutant of the port; None but for ``parity mutants``.
+        correspondence: which parameter holds which weight; None where a pair declares it.
     """
 
     pair: str
@@ -70,6 +72,8 @@ class Report:
     not_exercised: tuple[Mapping[str, str], ...] = ()
     since: Since | None = None
     mutants: tuple[Mapping[str, Any], ...] | None = None
+    correspondence: tuple[Mapping[str, Any], ...] | None = None
+    inputs: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -86,7 +90,7 @@ class Report:
         since = self.since or Since()
         report = {
             "schema": SCHEMA,
-            "pair": self.pair,
+            "pair": self.pair or f"{self.reference} and {self.port}",
             "port": self.port,
             "reference": self.reference,
             "golden": self.golden,
@@ -117,6 +121,8 @@ class Report:
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }
         report = {name: _finite(value) for name, value in report.items()}
+        if self.correspondence is not None:
+            report["correspondence"] = [dict(row) for row in self.correspondence]
         if self.mutants is not None:
             report["mutants"] = [dict(mutant) for mutant in self.mutants]
         else:
@@ -131,6 +137,7 @@ class Report:
             ("--port", self.port),
             ("--reference", self.reference),
             ("--golden", self.golden),
+            *(("--input", text) for text in self.inputs),
             ("--profile", self.profile),
             ("--seed", str(self.seed)),
         ]
@@ -156,7 +163,7 @@ class Report:
 
     def acceptance(self, check: CheckResult) -> list[str]:
         """How to waive a check that is not green, if it can be."""
-        if check.verdict.green or check.accepted is not None:
+        if check.verdict.green or check.accepted is not None or not self.pair:
             return []
         entry = acceptance(check, datetime.date.today() + WAIVED_FOR)
         if entry is None:

@@ -9,7 +9,7 @@ import dataclasses
 import importlib.util
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -176,11 +176,18 @@ class Requests:
         return self.runner.state(Case.from_bytes(case), **options)
 
 
-def open_side(pair: str, role: str, spec: str | None, mark: str | None = None) -> Requests:
+def open_side(
+    pair: str | None,
+    role: str,
+    spec: str | None,
+    mark: str | None = None,
+    inputs: Sequence[Mapping[str, Any]] | None = None,
+) -> Any:
     """Resolve a side in this process and import its framework.
 
     Args:
-        pair: SPEC of the pair.
+        pair: SPEC of the pair; None where ``spec`` is a program that no pair declares.
+        inputs: what was said of that program's inputs.
         role: "reference" or "port".
         spec: SPEC of a declaration that replaces the pair's own, or None.
         mark: the project's folder, if it is to be found out which of its lines never run.
@@ -189,6 +196,11 @@ def open_side(pair: str, role: str, spec: str | None, mark: str | None = None) -
         MissingPackage: the framework is not installed; says what to install.
         specs.Raised: the side's own program raises while it is imported.
     """
+    if pair is None:
+        from parity.programs.requests import open_program
+
+        assert spec is not None
+        return open_program(role, spec, inputs or ())
     marking = None if mark is None else Marking(Path(mark))
     with specs.declaration():
         declared_pair = specs.resolve(pair, "pair")

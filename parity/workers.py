@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,9 @@ class Worker:
 
     Args:
         role: "reference" or "port"; decides whose fault a failure is.
-        pair: SPEC of the pair.
-        spec: SPEC of a declaration that replaces the pair's own.
+        pair: SPEC of the pair; None for a program that no pair declares.
+        spec: SPEC of a declaration that replaces the pair's own, or of the program.
+        inputs: what was said of such a program's inputs.
         timeout: seconds after which an unanswered request counts as hung.
         python: interpreter of another environment; this one by default.
         mark: the project's folder, if it is to be found out which of its lines never run.
@@ -57,11 +58,12 @@ class Worker:
     def __init__(
         self,
         role: str,
-        pair: str,
+        pair: str | None,
         spec: str | None = None,
         *,
         timeout: float = DEFAULT_TIMEOUT,
         python: str | None = None,
+        inputs: Sequence[Mapping[str, Any]] | None = None,
         mark: Path | None = None,
     ) -> None:
         self.role, self.pair, self.spec = role, pair, spec
@@ -70,8 +72,9 @@ class Worker:
         self._pending: str | None = None
         self._dead: ParityError | None = None
         self._start()
-        marks = {} if mark is None else {"mark": str(mark)}
-        self.send("open", pair=pair, role=role, spec=spec, **marks)
+        more: dict[str, Any] = {} if mark is None else {"mark": str(mark)}
+        more |= {} if inputs is None else {"inputs": list(inputs)}
+        self.send("open", pair=pair, role=role, spec=spec, **more)
 
     def _start(self) -> None:
         streams.hold()  # nor may the files below get the descriptor of a stream that is closed

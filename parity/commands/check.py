@@ -17,7 +17,7 @@ from rich.console import Console
 import parity
 from parity import baseline, goldens
 from parity.cases import Case
-from parity.commands import outputs
+from parity.commands import outputs, programs
 from parity.commands.options import at_least, pair_of, refuse_timeout
 from parity.config import Config, apply_waivers, load_config
 from parity.errors import BadCall, ParityError, PortFailed
@@ -316,6 +316,18 @@ def run(options: argparse.Namespace) -> int:
         Exception, KeyboardInterrupt: what ended the run, after what had been finished by then was
             reported.
     """
+    if programs.asked(options):
+        configured = load_config(Path.cwd()).pair is not None
+        if not configured or not programs.needs_pair(options):
+            try:
+                return programs.run(options, configured=configured)
+            except programs.NoPrograms:
+                pass  # two declarations take the places of both sides of the configured pair
+    if options.input:
+        raise BadCall(
+            f"--input {options.input[0]}: a pair declares its inputs; give --input with two "
+            "programs, --reference SPEC --port SPEC, and no pair"
+        )
     return 0 if _Run(options).run() else 1
 
 

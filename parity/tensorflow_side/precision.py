@@ -35,7 +35,7 @@ def precision(dtype: str) -> Iterator[None]:
         keras.config.set_dtype_policy(policy)
 
 
-def assert_dtypes(model: keras.Model, dtype: str) -> None:
+def assert_dtypes(model: keras.Model, dtype: str, *, integers: bool = False) -> None:
     """Prove that the model takes, keeps and computes in ``dtype`` throughout.
 
     An input of integers offends too, for Keras would round the images to them; variables of
@@ -43,16 +43,23 @@ def assert_dtypes(model: keras.Model, dtype: str) -> None:
     casts them to its compute dtype, which is looked at. A cast inside a layer's own ``call`` is
     not seen here.
 
+    Args:
+        integers: inputs and layers of integers are meant to be so.
+
     Raises:
         ReferenceFailed: lists every input, layer and variable that does not.
     """
     offenders = [
         f"input {tensor.name} is {tensor.dtype}"
         for tensor in keras.tree.flatten(getattr(model, "inputs", None))
-        if tensor is not None and tensor.dtype != dtype
+        if tensor is not None
+        and tensor.dtype != dtype
+        and not (integers and "float" not in str(tensor.dtype))
     ]
     for layer in model._flatten_layers():
-        if layer.compute_dtype != dtype:
+        if layer.compute_dtype != dtype and not (
+            integers and "float" not in str(layer.compute_dtype)
+        ):
             offenders.append(f"layer {layer.name} computes in {layer.compute_dtype}")
     for variable in model.variables:
         if keras.backend.is_float_dtype(variable.dtype) and variable.dtype != dtype:

@@ -115,7 +115,10 @@ def test_a_failed_installation_leaves_its_last_words_and_no_stamp(project: Path)
     assert not (project / ".venv" / ".installed").exists()
 
 
-PARTS = ("tests/properties tests/ebm tests/harness tests/torch_side", "tests/tensorflow_side")
+PARTS = (
+    "tests/properties tests/ebm tests/programs tests/harness tests/torch_side",
+    "tests/tensorflow_side",
+)
 
 
 @pytest.mark.parametrize("failing", [(), (0,), (1,), (0, 1)], ids=str)
