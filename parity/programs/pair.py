@@ -165,7 +165,10 @@ class ProgramPair:
             lines.append(f"no parameter of the port holds {missing}")
         if found.filled:
             filled = ", ".join(f"{name} = {number:g}" for name, number in found.filled.items())
-            lines.append(f"without a weight of the reference: {filled}")
+            lines.append(
+                f"without a weight of the reference: {filled}; a program that trains them trains "
+                "what the reference has not"
+            )
         if found.unused:
             lines.append(f"parameters that hold no weight: {', '.join(found.unused)}")
         return lines
@@ -328,10 +331,8 @@ class ProgramPair:
         least = max((float(np.abs(a).max(initial=0.0)) for a in own.values()), default=0.0) * POWER
         self._extra |= {
             name: None
-            for name in (*self.correspondence.filled, *self.correspondence.unused)
-            if name in own
-            and not name.rpartition(".")[2].startswith("bias_hh")
-            and np.abs(own[name]).max(initial=0.0) > least
+            for name in self.correspondence.unused
+            if name in own and np.abs(own[name]).max(initial=0.0) > least
         }
         for name, array in named.items():
             if name.startswith("input_gradients/"):
