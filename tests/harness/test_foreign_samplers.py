@@ -269,8 +269,9 @@ def test_inference_mode_is_asked_for_only_where_it_is_claimed(
 ) -> None:
     claim = ", caller_modes=('grad', 'no_grad', 'inference_mode')"
     _, found = judged(parity_session, tmp_path, uva(), claim)
-    (cause,) = found.causes
+    cause, *others = sorted(found.causes, key=lambda each: each.id != "no-grad-context")
     assert cause.id == "no-grad-context"
+    assert [each.id for each in others] in ([], ["global-state"]), "what it leaves as it raises"
     assert cause.fix.startswith("with torch.inference_mode(False), torch.enable_grad():")
 
 
