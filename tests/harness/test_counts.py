@@ -24,6 +24,7 @@ CLOCKS = {"time", "timeit", "sched", "signal"}
 ONLY_REPORTED = {
     "commands/check.py",
     "commands/mutants.py",
+    "commands/programs.py",
     "commands/record.py",
     "mutants/judge.py",
     "runner.py",
