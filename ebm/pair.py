@@ -82,7 +82,7 @@ def fixed_trainings() -> list[tuple[dict[str, object], int, int]]:
     small = Settings(4, 3, 1, (ConvLayer(4, (3, 3), (2, 2)),), (DenseLayer(5),)).to_dict()
     names = ("height", "width", "channels", "convolutions", "dense")
     last_batch = {name: small[name] for name in names} | {"steps": 2}
-    return [({"steps": 3, "batch_size": 6, "buffer_size": 20}, 6, 3), (last_batch, 96, 1)]
+    return [({"steps": 3, "batch_size": 8, "buffer_size": 20}, 8, 3), (last_batch, 96, 1)]
 
 
 reference = parity.TensorFlowSide(
