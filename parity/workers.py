@@ -17,7 +17,7 @@ from typing import Any
 
 import execnet
 
-from parity import streams
+from parity import streams, warm
 from parity.errors import BadCall, MissingPackage, ParityError, PortFailed, ReferenceFailed
 from parity.messages import place_in
 from parity.traces import PRECISIONS, Trace
@@ -68,7 +68,7 @@ class Worker:
     ) -> None:
         self.role, self.pair, self.spec = role, pair, spec
         self.timeout = timeout
-        self._python = python or sys.executable
+        self._python = python or warm.interpreter(role)
         self._pending: str | None = None
         self._dead: ParityError | None = None
         self._start()

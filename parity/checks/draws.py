@@ -45,6 +45,13 @@ def check_draws(case: Case, reference: Trace, port: Trace) -> Outcome:
                 "elsewhere than the reference's: other calls were made of it, or other sizes drawn",
             }
         )
+    if again := port.notes.get("repeated"):
+        text = (
+            f"by itself the port would draw the same numbers again by {again[0]}: it finds its "
+            "generator where an earlier draw of this run found it"
+        )
+        entry = "generate_samples" if case.training is None else "train_step"
+        findings.append({"id": "noise-seeded", "message": text, "part": f"{entry}/noise"})
     failure = None
     if escaped:
         failure = (

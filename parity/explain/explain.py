@@ -77,6 +77,8 @@ def explain(session: Session, checks: Sequence[CheckResult], plan: Plan) -> Expl
         explained = bool(causes or unexplained)
         raised: list[str] = []
         found = keep("train_step", lambda: _training(session, explained, raised))
+        if "noise-seeded" not in {cause.id for cause in causes}:
+            causes += events.from_findings(checks, "draw_log", "train_step, the noise")
         training_red = red & {*TRAINING, "draw_log in training"}
         waits = bool(training_red) and explained and (bool(raised) or not found)
         if training_red and not (causes or unexplained):

@@ -56,7 +56,9 @@ class Interception(TorchDispatchMode):
         not_float64: operations of a promoting run that were given or made a tensor of
             LOW_PRECISION all the same, in order of first occurrence: it entered at the first, and
             ``lift_fresh`` stands for tensors made of Python's or NumPy's numbers.
-        places: operation in either list -> "langevin.py:12", the line outside torch that first
+        repeated: operations that drew from a generator put back to where it had been before, in
+            order of first occurrence: by itself each would have drawn the same numbers again.
+        places: operation in any of the lists -> "langevin.py:12", the line outside torch that first
             called it.
     """
 
@@ -70,7 +72,10 @@ class Interception(TorchDispatchMode):
         self.promoted: list[str] = []
         self.not_float64: list[str] = []
         self.places: dict[str, str] = {}
-        self._draws = Draws(randomness) if randomness is not None else None
+        self.repeated: list[str] = []
+        self._draws = None
+        if randomness is not None:
+            self._draws = Draws(randomness, functools.partial(self._note, self.repeated))
         self._promote = promote
         self._memory = LiveMemory() if track_memory else None
 

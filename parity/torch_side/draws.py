@@ -139,10 +139,15 @@ _SERVED: dict[str, Callable[[_Call, Any], None]] = {
 
 
 class Draws:
-    """Serves the drawing operations of one run from ``randomness``, and logs them there."""
+    """Serves the drawing operations of one run from ``randomness``, and logs them there.
 
-    def __init__(self, randomness: SharedRandomness) -> None:
-        self._randomness = randomness
+    Args:
+        repeated: told the name of an operation that finds its generator where an earlier draw of
+            the same found it, and so would by itself draw the same numbers again.
+    """
+
+    def __init__(self, randomness: SharedRandomness, repeated: Callable[[str], None]) -> None:
+        self._randomness, self._repeated = randomness, repeated
         self._bookmarks: dict[tuple[object, ...], dict[str, Any]] = {}
 
     def serve(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -160,6 +165,9 @@ class Draws:
             with self._randomness.replaying(self._bookmarks[drawn]):
                 _overwrite(call, result)
         else:
+            again = drawn in self._bookmarks
+            if again and _generator_state(given.get("generator"), device) != state:  # it has moved
+                self._repeated(operation)
             self._bookmarks[drawn] = self._randomness.bookmark()
             _overwrite(call, result)
         return result

@@ -242,9 +242,10 @@ class TorchRunner(SideRunner):
         interception = Interception(randomness=randomness, promote=precision == "float64")
         with interception, counted(model, randomness):
             yield
-        if interception.not_float64:
-            places = interception.places
-            notes["not_float64"] = [f"{name} ({places[name]})" for name in interception.not_float64]
+        found = {"not_float64": interception.not_float64, "repeated": interception.repeated}
+        for note, names in found.items():
+            if names:
+                notes[note] = [f"{name} ({interception.places[name]})" for name in names]
 
     def preprocessed(self, images: np.ndarray) -> np.ndarray:
         function = specs.entry(self.side.preprocess)

@@ -12,11 +12,13 @@ from parity.checks.state import check_left_behind, check_state_restored
 from parity.checks.training import check_training
 from parity.comparison import Verdict
 from parity.mutants.judge import LEAN
+from parity.explain.explain import explain
 from parity.outcome import Outcome
 from parity.plan import draw
 from parity.recipes import Recipe, WeightsRecipe, make_case
 from parity.runner import run_checks
 from parity.session import Session
+from tests.harness.edited import overlay
 from tests.harness.test_checks import case, port
 
 RESEEDED = """
@@ -70,6 +72,29 @@ def test_every_call_with_the_same_noise_is_red_and_says_so(
     seeded = [f["message"] for f in state.findings]
     assert len(seeded) == (text is not OWN), "a generator of its own is no global state"
     assert all("seeds torch's global generator with 0" in message for message in seeded)
+
+
+def test_training_noise_that_every_step_draws_alike_is_red_named_and_has_its_line(
+    parity_session: Session, tmp_path: Path
+) -> None:
+    """Shared randomness serves each draw, whatever generator it names: values alone are right."""
+    before = "real = real + torch.randn_like(real) * settings.noise"
+    after = (
+        "own = torch.Generator().manual_seed(0)\n"
+        "    noise = torch.randn(real.shape, dtype=real.dtype, generator=own)\n"
+        "    real = real + noise * settings.noise"
+    )
+    plan = draw(parity_session, LEAN, 0)
+    folder = overlay("training.py", before, after, tmp_path)
+    with parity_session.with_overlay(folder) as session:
+        checks = run_checks(session, plan, only=("losses", "draw_log"))
+        explanation = explain(session, checks, plan)
+    verdicts = {check.name: check.verdict for check in checks}
+    assert verdicts["losses"].green and verdicts["draw_log"] is Verdict.DIVERGENT
+    (cause,) = explanation.causes
+    assert cause.id == "noise-seeded" and not explanation.unexplained
+    line = (folder / "port_torch/training.py").read_text().splitlines().index(after.split("\n")[1])
+    assert f"training.py:{line + 1}" in cause.evidence
 
 
 @pytest.mark.parametrize("first", ["np.random.seed(0)", "random.seed(0)"])

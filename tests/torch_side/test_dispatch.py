@@ -713,6 +713,39 @@ def test_a_seed_set_again_does_not_repeat_the_stream() -> None:
     assert_same(intercepted(code)[0], normal((6,)))
 
 
+def repeated(code: Callable[[], Any]) -> list[str]:
+    interception = Interception(randomness=stream())
+    with interception:
+        code()
+    return interception.repeated
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_a_generator_put_back_to_where_it_was_is_reported() -> None:
+    """What is served hides it: by itself each draw would give the same numbers."""
+    own = seeded(0)
+    assert repeated(lambda: [torch.randn(3, generator=seeded(0)) for _ in range(3)]) == ["randn"]
+    assert repeated(lambda: [torch.randn(3, generator=own) for _ in range(3)]) == []
+    assert repeated(lambda: [torch.randn(3, generator=seeded(n)) for n in range(3)]) == []
+    assert repeated(lambda: [torch.manual_seed(0) and torch.randn(3) for _ in range(2)]) == [
+        "randn"
+    ]
+
+
+def test_what_draws_nothing_or_is_computed_again_repeats_nothing() -> None:
+    assert repeated(lambda: [torch.randperm(1) for _ in range(2)]) == []
+    assert repeated(lambda: [torch.randn(0) for _ in range(2)]) == []
+
+    def recomputed() -> None:
+        x = torch.ones(3, requires_grad=True)
+        checkpoint(lambda x: x * torch.randn_like(x), x, use_reentrant=False).sum().backward()
+
+    assert repeated(recomputed) == []
+
+
 class NoisyGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
