@@ -393,7 +393,9 @@ def test_dropout_inside_attention_and_recurrence_is_served() -> None:
             found, randomness = intercepted(code)
         assert all(draw.served for draw in randomness.log)
         assert {draw.count for draw in randomness.log} >= {4}
-        assert all(map(torch.equal, found, intercepted(code)[0]))
+        again, other = intercepted(code)
+        assert randomness.log == other.log
+        torch.testing.assert_close(found, again)  # some processors have a kernel for each mode
 
 
 #: Draw, and are logged as not served. Attention and cuDNN's recurrence draw on a GPU only.
