@@ -26,6 +26,11 @@ POWER = 1e-6
 """Of an array's own size: where its float64 floor lies above, agreement within it shows nothing."""
 
 
+POWER32 = 1e-3
+"""The same for float32, whose own rounding is 1e-7. An array beyond it is judged by its own ratio
+alone: in a pool its floor would hide what goes wrong in all others."""
+
+
 class Verdict(enum.StrEnum):
     """What a comparison came to, from best to worst."""
 
@@ -118,6 +123,21 @@ def ratio(value: float, unit: float) -> float:
     if unit == 0:
         return 0.0 if value == 0 else float("inf")
     return value / unit
+
+
+def pooled_ratio(errors: Iterable[tuple[float, float]]) -> float | None:
+    """Largest float32 error over largest float32 floor, of arrays whose floor is below POWER32.
+
+    Args:
+        errors: (error, floor) of each array, both relative to its size.
+
+    Returns:
+        None if there are no such arrays.
+    """
+    fit = [(error, floor) for error, floor in errors if floor <= POWER32]
+    if not fit:
+        return None
+    return ratio(max(error for error, _ in fit), max(floor for _, floor in fit))
 
 
 @dataclasses.dataclass(frozen=True)

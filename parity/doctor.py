@@ -35,6 +35,7 @@ from parity.comparison import (
     Comparison,
     Verdict,
     compare,
+    pooled_ratio,
     ratio,
 )
 from parity.drawing import drawn
@@ -104,11 +105,8 @@ class Measured:
         self.named += [f"{u.where}: {u.evidence}" for u in explanation.unexplained]
 
     def pooled(self, observable: str) -> float:
-        """Largest float32 error over largest float32 floor."""
-        errors = self.errors.get(observable, [])
-        if not errors:
-            return 0.0
-        return ratio(max(e for e, _ in errors), max(f for _, f in errors))
+        """As a check pools them (:func:`parity.comparison.pooled_ratio`); 0 of no arrays."""
+        return pooled_ratio(self.errors.get(observable, [])) or 0.0
 
 
 def examine(options: argparse.Namespace, pair: str, root: Path) -> int:

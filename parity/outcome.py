@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parity.cases import Case
-from parity.comparison import POOLED_RATIO, Comparison, Element, Verdict, ratio
+from parity.comparison import POOLED_RATIO, Comparison, Element, Verdict, pooled_ratio, ratio
 from parity.exhibits import Exhibit
 
 
@@ -115,8 +115,11 @@ def pool(
     checked = [o.verdict for o in outcomes if o.verdict is not Verdict.UNCHECKED]
     verdict = Verdict.worst(checked)
     problem = _problem(outcomes)
-    errors = [(c.error32, c.floor32, c.scale) for c in measured if c.scale > 0]
-    pooled = _pooled_ratio([(e, f, s) for e, f, s in errors if e is not None and f is not None])
+    pooled = pooled_ratio(
+        (c.error32 / c.scale, c.floor32 / c.scale)
+        for c in measured
+        if c.scale > 0 and c.error32 is not None and c.floor32 is not None
+    )
     if pooled is not None and pooled > POOLED_RATIO and verdict.green:
         verdict = Verdict.IMPRECISE
         problem = (
@@ -190,13 +193,6 @@ def _unnumbered(name: str) -> str:
 
 def _left(why: Mapping[str, str], judged: set[str]) -> list[tuple[str, str]]:
     return [(name, text) for name, text in why.items() if name not in judged]
-
-
-def _pooled_ratio(errors: Sequence[tuple[float, float, float]]) -> float | None:
-    """Largest float32 error over largest float32 floor, each relative to its array's scale."""
-    if not errors:
-        return None
-    return ratio(max(e / s for e, _, s in errors), max(f / s for _, f, s in errors))
 
 
 def _problem(outcomes: Sequence[Outcome]) -> str | None:

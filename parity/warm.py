@@ -32,13 +32,14 @@ WARM = "PARITY_WARM"
 """Environment: the folder with the nurseries' sockets, one for each role."""
 
 READ_AT_IMPORT = (
-    "CUDA CUBLAS GLIBC GOTO KERAS KMP LC_ LANG LD_ MALLOC MKL NVIDIA OMP OPENBLAS PYTHON "
-    "PYTORCH TCMALLOC TF_ TORCH XLA HOME"
-).split()
+    *("CUDA", "CUBLAS", "GLIBC", "GOTO", "HOME", "KERAS", "KMP", "LANG", "LC_", "LD_", "MALLOC"),
+    *("MKL", "NVIDIA", "OMP", "OPENBLAS", "PYTHON", "PYTORCH", "TCMALLOC", "TF_", "TORCH", "XLA"),
+)
 """Beginnings of the names of variables that an interpreter or a framework reads once."""
 
 FRAMEWORKS = {"reference": ("tensorflow", "keras"), "port": ("torch",)}
 """What each role's process has imported."""
+
 
 def interpreter(role: str) -> str:
     """The command that execnet starts for a worker: a fork where there is a nursery for it."""
@@ -96,7 +97,7 @@ class Nursery:
         return {
             name: value
             for name, value in environment.items()
-            if name.startswith(tuple(READ_AT_IMPORT)) and name not in self.settings
+            if name.startswith(READ_AT_IMPORT) and name not in self.settings
         }
 
     def serve(self) -> None:
@@ -109,7 +110,8 @@ class Nursery:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         while True:
-            ready, _, _ = select.select([0, ended, self.listener, *self.forks], [], [])
+            waiting: list[Any] = [0, ended, self.listener, *self.forks]
+            ready, _, _ = select.select(waiting, [], [])
             if 0 in ready:
                 break
             if ended in ready:
@@ -160,19 +162,19 @@ class Nursery:
             for descriptor in streams:
                 os.close(descriptor)
 
-    def serves(self, asked: dict[str, object]) -> bool:
+    def serves(self, asked: dict[str, Any]) -> bool:
         """Whether a fork has what a fresh process would have."""
         environment, cwd, options = asked["environment"], asked["cwd"], asked["options"]
-        assert isinstance(environment, dict) and isinstance(options, list)
         path = environment.pop("PYTHONPATH", "")
-        same = asked["executable"] == sys.executable and self._read_once(environment) == self.read_once
-        if not same or options[:2] != ["-u", "-c"]:
+        if asked["executable"] != sys.executable or options[:2] != ["-u", "-c"]:
+            return False
+        if self._read_once(environment) != self.read_once:
             return False
         asked["path"] = [folder for folder in path.split(os.pathsep) if folder]
         for module in self.modules:
             __import__(module)
         taken = {name.partition(".")[0] for name in sys.modules}
-        return not taken & set(_importable([str(cwd), *asked["path"]]))
+        return not taken & set(_importable([cwd, *asked["path"]]))
 
     def be(self, asked: dict[str, Any], streams: list[int]) -> NoReturn:
         """In the fork: what ``python -u -c CODE`` is, but for the imports."""
@@ -191,9 +193,10 @@ class Nursery:
             os.chdir(asked["cwd"])
             sys.path[:0] = ["", *asked["path"]]
             sys.argv = ["-c"]
-            sys.stdin = open(0, closefd=False)
-            sys.stdout = open(1, "w", buffering=1, closefd=False)
-            sys.stderr = open(2, "w", buffering=1, closefd=False)
+            sys.stdin, sys.stdout, sys.stderr = (
+                os.fdopen(number, mode, 1, closefd=False)
+                for number, mode in enumerate(("r", "w", "w"))
+            )
             if "numpy" in sys.modules:
                 sys.modules["numpy"].random.seed()  # as a process of its own would be
             exec(asked["options"][2], {"__name__": "__main__"})
@@ -250,7 +253,7 @@ def nurseries() -> Iterator[None]:
 
 
 def main(arguments: list[str]) -> int:
-    """``--serve SOCKET MODULES SETTINGS`` or ``SOCKET OPTION ...``, the options being an interpreter's."""
+    """``--serve SOCKET MODULES SETTINGS``, or ``SOCKET OPTION ...`` in place of an interpreter."""
     if arguments[0] != "--serve":
         return stand_in(arguments[0], arguments[1:])
     Nursery(arguments[1], *map(json.loads, arguments[2:])).serve()

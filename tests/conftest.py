@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from parity import warm
 from parity.session import Session
 
 # "ci" is Hypothesis's own: derandomised, no database. Deadlines are off everywhere, for a case
@@ -18,6 +20,14 @@ hypothesis.settings.register_profile(
     "nightly", hypothesis.settings.get_profile("parity"), derandomize=False, max_examples=1000
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "parity"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Sides begin with their framework imported: here, and in all commands that tests start."""
+    if not hasattr(config, "workerinput"):  # of pytest-xdist's: its workers find them
+        nurseries = contextlib.ExitStack()
+        nurseries.enter_context(warm.nurseries())
+        config.add_cleanup(nurseries.close)
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from parity.checks.distributions import check_noise
 from parity.checks.state import check_left_behind, check_state_restored
 from parity.checks.training import check_training
 from parity.comparison import Verdict
-from parity.mutants.judge import LEAN
 from parity.explain.explain import explain
+from parity.mutants.judge import LEAN
 from parity.outcome import Outcome
 from parity.plan import draw
 from parity.recipes import Recipe, WeightsRecipe, make_case
@@ -90,9 +90,11 @@ def test_training_noise_that_every_step_draws_alike_is_red_named_and_has_its_lin
         checks = run_checks(session, plan, only=("losses", "draw_log"))
         explanation = explain(session, checks, plan)
     verdicts = {check.name: check.verdict for check in checks}
-    assert verdicts["losses"].green and verdicts["draw_log"] is Verdict.DIVERGENT
+    assert verdicts["losses"].green
+    assert verdicts["draw_log"] is Verdict.DIVERGENT
     (cause,) = explanation.causes
-    assert cause.id == "noise-seeded" and not explanation.unexplained
+    assert cause.id == "noise-seeded"
+    assert not explanation.unexplained
     line = (folder / "port_torch/training.py").read_text().splitlines().index(after.split("\n")[1])
     assert f"training.py:{line + 1}" in cause.evidence
 
