@@ -215,9 +215,14 @@ class Nursery:
 
 def _importable(folders: list[str]) -> Iterator[str]:
     """Names of modules and packages that lie in folders."""
+    from importlib.machinery import all_suffixes
+
+    suffixes = tuple(all_suffixes())
     for folder in folders:
-        with contextlib.suppress(OSError):
-            yield from (name.partition(".")[0] for name in os.listdir(folder))
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir() or entry.name.endswith(suffixes):
+                    yield entry.name.partition(".")[0]
 
 
 @contextlib.contextmanager
