@@ -21,7 +21,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import signal
 import socket
 import sys
@@ -37,17 +36,24 @@ READ_AT_IMPORT = (
 )
 """Beginnings of the names of variables that an interpreter or a framework reads once."""
 
-FRAMEWORKS = {"reference": ("tensorflow", "keras"), "port": ("torch",)}
-"""What each role's process has imported."""
+USED = ("execnet", "hypothesis.strategies", "numpy", "safetensors.numpy", "scipy.special")
+IMPORTED = {
+    "reference": ("tensorflow", "keras", *USED),
+    "port": ("torch", *USED),
+    "command": (*USED, "rich.console", "rich.markup", "rich.progress", "rich.table"),
+}
+"""What is imported for each role: nothing of this package, or of whoever uses it."""
 
 
-def interpreter(role: str) -> str:
-    """The command that execnet starts for a worker: a fork where there is a nursery for it."""
+def interpreter(role: str) -> list[str]:
+    """The words that start a Python process, a fork where there is a nursery for the role.
+
+    It takes the options ``-u -c CODE`` or ``-m MODULE ARGUMENT ...``; with others it is fresh.
+    """
     folder = os.environ.get(WARM, "")
     if not folder or not hasattr(os, "fork"):
-        return sys.executable
-    words = [sys.executable, "-I", "-S", os.path.abspath(__file__), os.path.join(folder, role)]
-    return shlex.join(words)
+        return [sys.executable]
+    return [sys.executable, "-I", "-S", os.path.abspath(__file__), os.path.join(folder, role)]
 
 
 def stand_in(path: str, options: list[str]) -> int:
@@ -60,18 +66,25 @@ def stand_in(path: str, options: list[str]) -> int:
         message = json.dumps(asked).encode()
         socket.send_fds(connection, [len(message).to_bytes(8, "big")], [0, 1, 2])
         connection.sendall(message)
-        taken = connection.recv(1) == b"y"
+        fork = int.from_bytes(connection.recv(4), "big")
     except OSError:
-        taken = False
-    if not taken:
+        fork = 0
+    if not fork:
         os.execv(sys.executable, [sys.executable, *options])
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: os.kill(fork, number))
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):  # they are the fork's; held here as well, they would never end
         os.dup2(nothing, stream)
     status = b""
     with contextlib.suppress(OSError):
         status = connection.recv(4)
-    return int.from_bytes(status, "big") if len(status) == 4 else 1
+    code = int.from_bytes(status, "big", signed=True) if len(status) == 4 else 1
+    if code < 0:
+        with contextlib.suppress(OSError):  # of SIGKILL, which is never anything else
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
 
 
 class Nursery:
@@ -132,7 +145,7 @@ class Nursery:
                 del self.forks[connection]
                 code = os.waitstatus_to_exitcode(status)
                 with contextlib.suppress(OSError):
-                    connection.sendall((code if code >= 0 else 128 - code).to_bytes(4, "big"))
+                    connection.sendall(code.to_bytes(4, "big", signed=True))
                 connection.close()
 
     def take(self) -> None:
@@ -155,7 +168,7 @@ class Nursery:
             if not pid:
                 self.be(asked, streams)
             self.forks[connection] = pid
-            connection.sendall(b"y")
+            connection.sendall(pid.to_bytes(4, "big"))
         except (OSError, EOFError):
             connection.close()
         finally:
@@ -166,7 +179,7 @@ class Nursery:
         """Whether a fork has what a fresh process would have."""
         environment, cwd, options = asked["environment"], asked["cwd"], asked["options"]
         path = environment.pop("PYTHONPATH", "")
-        if asked["executable"] != sys.executable or options[:2] != ["-u", "-c"]:
+        if asked["executable"] != sys.executable or not self._knows(options):
             return False
         if self._read_once(environment) != self.read_once:
             return False
@@ -174,43 +187,78 @@ class Nursery:
         for module in self.modules:
             __import__(module)
         taken = {name.partition(".")[0] for name in sys.modules}
+        taken |= {"sitecustomize", "usercustomize"}  # which an interpreter imports if there are any
         return not taken & set(_importable([cwd, *asked["path"]]))
 
+    @staticmethod
+    def _knows(options: list[str]) -> bool:
+        return options[:2] == ["-u", "-c"] or options[:1] == ["-m"]
+
     def be(self, asked: dict[str, Any], streams: list[int]) -> NoReturn:
-        """In the fork: what ``python -u -c CODE`` is, but for the imports."""
+        """In the fork: what ``python OPTION ...`` is, but for the imports."""
+        status = 1
         try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            for stream, descriptor in enumerate(streams):
-                os.dup2(descriptor, stream)
-            for descriptor in (*streams, *self.wakened):
-                os.close(descriptor)
-            for connection in (self.listener, self.asking, *self.forks):
-                connection.close()
+            self._leave(streams)
             os.environ.clear()
             os.environ.update(asked["environment"])
             os.chdir(asked["cwd"])
             sys.path[:0] = ["", *asked["path"]]
-            sys.argv = ["-c"]
-            sys.stdin, sys.stdout, sys.stderr = (
-                os.fdopen(number, mode, 1, closefd=False)
-                for number, mode in enumerate(("r", "w", "w"))
-            )
             if "numpy" in sys.modules:
                 sys.modules["numpy"].random.seed()  # as a process of its own would be
-            exec(asked["options"][2], {"__name__": "__main__"})
-            status = 0
-        except SystemExit as exits:
-            status = exits.code if isinstance(exits.code, int) else 1
-        except BaseException:
-            import traceback
+            status = _run(asked["options"])
+        finally:
+            os._exit(status)
 
-            traceback.print_exc()
+    def _leave(self, streams: list[int]) -> None:
+        """Have nothing of the nursery's any more, and the streams of who asked."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for stream, descriptor in enumerate(streams):
+            os.dup2(descriptor, stream)
+        for descriptor in (*streams, *self.wakened):
+            os.close(descriptor)
+        for connection in (self.listener, self.asking, *self.forks):
+            connection.close()
+
+
+def _run(options: list[str]) -> int:
+    """Run ``-u -c CODE`` or ``-m MODULE ARGUMENT ...`` to its end; the exit status."""
+    import atexit
+    import runpy
+    import threading
+    import traceback
+    import types
+
+    code = options[:2] == ["-u", "-c"]
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = os.fdopen(number, "w" if number else "r", 1 if code else -1, closefd=False)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    status: Any = 0
+    try:
+        if code:
+            sys.argv = ["-c"]
+            sys.modules["__main__"] = types.ModuleType("__main__")
+            exec(options[2], sys.modules["__main__"].__dict__)
+        else:
+            sys.argv = options[1:]
+            sys.path[0] = os.getcwd()
+            runpy.run_module(options[1], run_name="__main__", alter_sys=True)
+    except SystemExit as exits:
+        status = exits.code or 0
+        if not isinstance(status, int):
+            print(status, file=sys.stderr)
             status = 1
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    threading._shutdown()  # type: ignore[attr-defined]  # as an interpreter does at its end
+    atexit._run_exitfuncs()
+    for output in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-        os._exit(status)
+            output.flush()
+    return int(status) & 0xFF
 
 
 def _importable(folders: list[str]) -> Iterator[str]:
@@ -238,15 +286,16 @@ def nurseries() -> Iterator[None]:
         return
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with tempfile.TemporaryDirectory(prefix="parity-warm-") as folder:
+        settings = {"reference": ENVIRONMENT, "port": ENVIRONMENT, "command": {}}
         words = [sys.executable, "-P", os.path.abspath(__file__), "--serve"]
         running = [
             subprocess.Popen(
-                [*words, os.path.join(folder, role), json.dumps(modules), json.dumps(ENVIRONMENT)],
+                [*words, os.path.join(folder, role), *map(json.dumps, (modules, settings[role]))],
                 stdin=subprocess.PIPE,
                 cwd=folder,
                 env=environment,
             )
-            for role, modules in FRAMEWORKS.items()
+            for role, modules in IMPORTED.items()
         ]
         os.environ[WARM] = folder
         try:

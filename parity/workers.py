@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -68,7 +69,7 @@ class Worker:
     ) -> None:
         self.role, self.pair, self.spec = role, pair, spec
         self.timeout = timeout
-        self._python = python or warm.interpreter(role)
+        self._python = shlex.join([python] if python else warm.interpreter(role))
         self._pending: str | None = None
         self._dead: ParityError | None = None
         self._start()

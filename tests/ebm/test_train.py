@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from ebm import train
 from ebm.images import load_images
 from ebm.settings import ConvLayer, Settings
 from ebm.train import N_VALIDATION, TrainingRun, TrainingStopped
-from parity import archive
+from parity import archive, warm
 
 SMALL = {
     "steps": 2,
@@ -30,16 +29,7 @@ SMALL = {
 }
 N_IMAGES = N_VALIDATION + 150  # ten steps an epoch, the last one short
 
-PROGRAM = """
-import sys
-from pathlib import Path
-from tests.ebm.test_train import small_run
-run = small_run(sys.argv[1], epochs=int(sys.argv[2]))
-checkpoint = Path(sys.argv[3])
-run.resume(checkpoint)
-print("ready", flush=True)
-run.train(checkpoint)
-"""
+ROLES = {"tensorflow": "reference", "torch": "port"}
 
 
 def small_run(framework: str, epochs: int = 3, **changes: object) -> TrainingRun:
@@ -48,8 +38,9 @@ def small_run(framework: str, epochs: int = 3, **changes: object) -> TrainingRun
 
 
 def start(framework: str, epochs: int, checkpoint: Path) -> subprocess.Popen[str]:
+    words = [framework, str(epochs), str(checkpoint)]
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, framework, str(epochs), str(checkpoint)],
+        [*warm.interpreter(ROLES[framework]), "-m", "tests.ebm.started", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -181,7 +172,15 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ebm.train", "--framework", "torch", "--threads", "1"]
+    command = [
+        *warm.interpreter("port"),
+        "-m",
+        "ebm.train",
+        "--framework",
+        "torch",
+        "--threads",
+        "1",
+    ]
     checkpoint = tmp_path / "run.safetensors"
     process = subprocess.Popen(
         [*command, "--checkpoint", str(checkpoint), "--out", str(tmp_path / "out")],

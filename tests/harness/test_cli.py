@@ -12,6 +12,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from parity import warm
 from tests.harness.conftest import Inside
 from tests.harness.ports import ROOT, write_port
 
@@ -28,7 +29,7 @@ def parity(
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
-    command = [sys.executable, "-m", "parity", *arguments]
+    command = [*warm.interpreter("command"), "-m", "parity", *arguments]
     return subprocess.run(
         command,
         cwd=cwd,

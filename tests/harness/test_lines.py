@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import jsonschema
 import pytest
 
-from parity import goldens
+from parity import goldens, warm
 from parity.recorded import Recorded
 from parity.runner import run_checks
 from parity.session import Session
@@ -81,7 +80,7 @@ print(json.dumps([program.result, program.Thing.__doc__, program.__doc__, [
 def test_statements_lambdas_and_branches_that_never_ran(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     ran = subprocess.run(
-        [sys.executable, "-c", RUN.format(folder=str(tmp_path))],
+        [*warm.interpreter("command"), "-u", "-c", RUN.format(folder=str(tmp_path))],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 import subprocess
-import sys
 import types
 from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
 
-from parity import shrinking
+from parity import shrinking, warm
 from parity.cases import Case
 from parity.cli import _parser
 from parity.commands import check as check_command
@@ -77,7 +76,10 @@ def test_the_lines_that_are_printed_run_by_themselves(tmp_path: Path) -> None:
     lines = re.findall(r"^ +((?:from parity|reproduce\().*)$", ran.stdout, re.MULTILINE)
     assert len(lines) == 2, ran.stdout
     python = subprocess.run(
-        [sys.executable, "-c", "\n".join(lines)], cwd=ROOT, capture_output=True, text=True
+        [*warm.interpreter("command"), "-u", "-c", "\n".join(lines)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert python.returncode == 1
     assert "AssertionError: energies: divergent" in python.stderr

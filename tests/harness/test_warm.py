@@ -98,7 +98,7 @@ def test_who_stands_in_takes_the_fork_along_and_says_how_it_ended(nursery: Path)
     with subprocess.Popen(words(nursery, code), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         os.kill(int(process.stdout.readline()), signal.SIGKILL)
-        assert process.wait() == 128 + signal.SIGKILL
+        assert process.wait() == -signal.SIGKILL
 
 
 def test_a_nursery_ends_with_its_owner_and_ends_its_forks(tmp_path: Path) -> None:
@@ -123,8 +123,27 @@ def test_a_nursery_ends_with_its_owner_and_ends_its_forks(tmp_path: Path) -> Non
     assert folder.name.startswith("parity-warm-")
 
 
+def test_a_module_is_run_with_its_arguments(nursery: Path, tmp_path: Path) -> None:
+    (tmp_path / "said.py").write_text(
+        "import sys; print(__name__, sys.argv); sys.exit('no such thing')"
+    )
+    start = [sys.executable, "-I", "-S", warm.__file__, str(nursery), "-m", "said", "one"]
+    ran = subprocess.run(start, cwd=tmp_path, capture_output=True, text=True)
+    assert ran.stdout == f"__main__ [{str(tmp_path / 'said.py')!r}, 'one']\n"
+    assert (ran.stderr, ran.returncode) == ("no such thing\n", 1)
+
+
+def test_a_signal_reaches_the_fork(nursery: Path) -> None:
+    code = "import time\ntry:\n    print(1); time.sleep(60)\nexcept KeyboardInterrupt:\n    exit(3)"
+    with subprocess.Popen(words(nursery, code), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 3
+
+
 def test_the_worker_of_a_role_is_asked_of_its_nursery(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(warm.WARM, "/a folder")
-    assert "'/a folder/port'" in warm.interpreter("port")
+    assert warm.interpreter("port")[-1] == "/a folder/port"
     monkeypatch.delenv(warm.WARM)
-    assert warm.interpreter("port") == sys.executable
+    assert warm.interpreter("port") == [sys.executable]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import jsonschema
 import pytest
 
+from parity import warm
 from parity.errors import BadCall, PortFailed
 from tests.harness.ports import ROOT
 from tests.harness.test_cli import SCHEMA
@@ -63,7 +63,7 @@ def raises():
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     (folder / "programs.py").write_text(PROGRAMS)
     return subprocess.run(
-        [sys.executable, "-m", "parity", *arguments],
+        [*warm.interpreter("command"), "-m", "parity", *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160"},
         capture_output=True,
