@@ -60,8 +60,8 @@ def test_the_published_halves_are_not_the_counts(parity_session: Session) -> Non
 
 
 def test_a_hundred_steps_in_lockstep(parity_session: Session) -> None:
-    """Twenty Langevin steps each, batch 32, free-running from trained weights."""
-    case = published(parity_session, {"steps": 20, "batch_size": 32}, 32, 100)
+    """Four Langevin steps each, batch 32, free-running from trained weights."""
+    case = published(parity_session, {"steps": 4, "batch_size": 32}, 32, 100)
     reference, port = answers(parity_session, case, FLOAT64 | {"every_step": False})
     assert reference["losses/loss"].shape == (100,)
     moved = reference["training_state/weights/conv1/kernel"][0] - case.weights["conv1/kernel"]
