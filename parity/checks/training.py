@@ -102,7 +102,19 @@ def _compared(name: str, step: int, steps: int, reference: Trace, port: Trace) -
         ours["float32"],
         no_oracle=oracle_trouble(port),
         same_bits=reference.same_bits(port, name),
+        beside32=_greatest_beside(name, step, reference),
     )
+
+
+def _greatest_beside(name: str, step: int, reference: Trace) -> float:
+    """The greatest element, in that step, of all arrays that are of one kind for each weight."""
+    parts = name.split("/")
+    depth = {"parameter_gradients": 1, "training_state": 2}.get(parts[0], 0)
+    if not depth:
+        return 0.0
+    kind = "/".join(parts[:depth]) + "/"
+    alike = [a for other, a in reference.arrays["float64"].items() if other.startswith(kind)]
+    return max(float(np.abs(array[step]).max(initial=0.0)) for array in alike)
 
 
 def _floor(name: str, step: int, reference: Trace, precision: str) -> float:

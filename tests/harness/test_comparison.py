@@ -71,6 +71,17 @@ def test_float32_beyond_sixteen_times_the_references_own_error_is_imprecise() ->
     assert found.error_ratio == SINGLE_RATIO + 1
 
 
+def test_what_cancels_in_float32_is_held_against_the_rounding_of_what_lies_beside_it() -> None:
+    """One element whose noise the reference's copies happen to miss; far off is far off still."""
+    zero = Answer(np.zeros(1), 0.0, 1e-17, 1e-17)
+    noise, more = (np.array([x], np.float32) for x in (2e-16, 1e-12))
+    alone = compare("velocity", zero, np.zeros(1), noise)
+    assert alone.verdict is Verdict.IMPRECISE
+    beside = compare("velocity", zero, np.zeros(1), noise, beside32=1e-7)
+    assert beside.verdict is Verdict.UNCHECKED
+    assert compare("velocity", zero, np.zeros(1), more, beside32=1e-7).verdict is Verdict.IMPRECISE
+
+
 @pytest.mark.parametrize(
     ("port64", "says"),
     [
