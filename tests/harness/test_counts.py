@@ -18,8 +18,12 @@ from tests.harness.test_cli import parity
 
 PACKAGE = Path(package.__file__).parent
 
-CLOCKS = {"time", "timeit", "sched", "signal"}
+CLOCKS = {"time", "timeit", "sched"}
 """Modules that read a clock or wait for one."""
+
+READING = {"perf_counter": "time", "monotonic": "time", "process_time": "time"}
+READING |= {"alarm": "signal", "setitimer": "signal", "sigtimedwait": "signal"}
+"""Functions that do, of whatever they are called on."""
 
 ONLY_REPORTED = {
     "commands/check.py",
@@ -43,16 +47,13 @@ def clocks_read(source: str) -> set[str]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
+            names = [node.module or "", *(alias.name for alias in node.names)]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             names = [node.value]
         elif isinstance(node, ast.Attribute):
-            names = (
-                [node.attr] if node.attr in ("perf_counter", "monotonic", "process_time") else []
-            )
-        found |= {name for name in names if name in CLOCKS | {"datetime"}} | {
-            "time" for name in names if name in ("perf_counter", "monotonic", "process_time")
-        }
+            names = [node.attr] if node.attr in READING else []
+        found |= {name for name in names if name in CLOCKS | {"datetime"}}
+        found |= {READING[name] for name in names if name in READING}
     return found
 
 
