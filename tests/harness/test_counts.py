@@ -75,6 +75,8 @@ def test_nothing_that_decides_reads_a_clock() -> None:
         "import importlib\nimportlib.import_module('time')",
         "import datetime",
         "x.perf_counter()",
+        "import signal\nsignal.alarm(3)",
+        "from signal import setitimer",
     ],
 )
 def test_that_test_can_fail(source: str) -> None:
