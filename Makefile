@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install parity gate report test lint format record mutants edits attack bench train story doctor calibrate soak clean
+.PHONY: help install parity gate report test test-all lint format record mutants edits attack bench train story doctor calibrate soak clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,12 +28,15 @@ report: $(INSTALLED) ## The same as a page to look at, build/parity.html
 
 # Two runs, because TensorFlow and GPU builds of PyTorch crash each other in one process. Both are
 # always made, and the target is green only if both are.
-test: $(INSTALLED) ## Run every test
+test: $(INSTALLED) ## Run the tests, in minutes: of what takes long, and of many of a kind, a few
 	@status=0; \
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal \
+	$(BIN)/python -m pytest $(ALL) --numprocesses 2 --dist worksteal \
 		tests/properties tests/ebm tests/programs tests/harness tests/torch_side || status=$$?; \
 	$(BIN)/python -m pytest tests/tensorflow_side || status=$$?; \
 	exit $$status
+
+test-all: ALL := --all
+test-all: test ## Run every test, as CI does
 
 lint: $(INSTALLED) ## Style, form and types
 	@$(BIN)/ruff check .
@@ -83,7 +86,7 @@ clean: ## Remove the environment and every cache; keeps build/ with the checkpoi
 help: ## This list
 	@echo "make TARGET [PYTHON=python3.12] [PROFILE=quick|ci|nightly] [DEPTH=1|2|3]"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target what; do \
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target what; do \
 		printf '  %-10s %s\n' "$$target" "$$what"; done
 	@echo
 	@echo "PYTHON is the interpreter that $(VENV) is made with: 3.11, 3.12 or 3.13."

@@ -26,11 +26,6 @@ POWER = 1e-6
 """Of an array's own size: where its float64 floor lies above, agreement within it shows nothing."""
 
 
-POWER32 = 1e-3
-"""The same for float32, whose own rounding is 1e-7. An array beyond it is judged by its own ratio
-alone: in a pool its floor would hide what goes wrong in all others."""
-
-
 class Verdict(enum.StrEnum):
     """What a comparison came to, from best to worst."""
 
@@ -126,18 +121,18 @@ def ratio(value: float, unit: float) -> float:
 
 
 def pooled_ratio(errors: Iterable[tuple[float, float]]) -> float | None:
-    """Largest float32 error over largest float32 floor, of arrays whose floor is below POWER32.
+    """Largest float32 error over largest float32 floor.
 
     Args:
         errors: (error, floor) of each array, both relative to its size.
 
     Returns:
-        None if there are no such arrays.
+        None if there are no arrays.
     """
-    fit = [(error, floor) for error, floor in errors if floor <= POWER32]
-    if not fit:
+    found = list(errors)
+    if not found:
         return None
-    return ratio(max(error for error, _ in fit), max(floor for _, floor in fit))
+    return ratio(max(error for error, _ in found), max(floor for _, floor in found))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import dataclasses
+import inspect
 import itertools
 import sys
 from collections.abc import Iterable, Sequence
@@ -67,13 +69,27 @@ class Marking:
 
         loaders.get_code = get_code
 
-    def never_ran(self, files: Iterable[Path]) -> list[Lines]:
+    def never_ran(
+        self, files: Iterable[Path], without: Sequence[tuple[Path, int, int]] = ()
+    ) -> list[Lines]:
         """The lines of the marked ones among ``files`` that never ran, put together where nothing
-        that ran lies between."""
+        that ran lies between.
+
+        Args:
+            without: stretches of files that nobody expects to run.
+        """
         found = []
         for path in files:
             name = path.relative_to(self.root).as_posix()
-            marks = sorted(self.marked.get(path, ()), key=self._places.__getitem__)
+            left_out = [range(first, last + 1) for file, first, last in without if file == path]
+            marks = sorted(
+                (
+                    mark
+                    for mark in self.marked.get(path, ())
+                    if not any(self._places[mark][0] in lines for lines in left_out)
+                ),
+                key=self._places.__getitem__,
+            )
             for ran, together in itertools.groupby(marks, self._ran.__contains__):
                 if not ran:
                     places = [self._places[mark] for mark in together]
@@ -189,6 +205,23 @@ def files_of(pair: Pair, side: Side, declared: Iterable[Path], marking: Marking)
                 found[_file(used)] = None
                 modules.append(used)
     return [file for file in found if file in marking.marked]
+
+
+def defined_by(side: Side) -> list[tuple[Path, int, int]]:
+    """Where the side's entries are defined, as far as their modules are imported: in a file that
+    holds both sides, no lines of the other's."""
+    found = []
+    for name in ENTRIES:
+        entry = getattr(side, name)
+        function: Any = entry.function if isinstance(entry, Call) else entry
+        if isinstance(function, str):
+            module, _, attribute = function.partition(":")
+            function = getattr(sys.modules.get(module), attribute, None)
+        with contextlib.suppress(OSError, TypeError):
+            lines, first = inspect.getsourcelines(function)
+            path = Path(inspect.getsourcefile(function) or "/").resolve()
+            found.append((path, first, first + len(lines) - 1))
+    return found
 
 
 def _module(entry: Any) -> ModuleType | None:

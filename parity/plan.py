@@ -202,14 +202,18 @@ def draw(session: Session, profile: Profile, seed: int) -> Plan:
     calls = strategies.sampler_calls(session, max_steps=profile.max_steps)
     walks = strategies.networks(session, pool, max_batch=4, sampler=calls)
     had["trajectories"] = published
-    walked = chosen(walks, "trajectories", profile.trajectories, 2, had)
+    walked: Chosen[Recipe] = Chosen((), ())
+    if session.has("generate_samples"):
+        walked = chosen(walks, "trajectories", profile.trajectories, 2, had)
     fixed = possible(session, Plan(trainings=tuple(_fixed_trainings(session)))).trainings
     # Without a strategy of the pair's, every case is the program's own run, which may be long.
     n, more = int(not fixed), 0
     if session.draws_trainings:
         n, more = profile.trainings, profile.more
     had["trainings"] = fixed
-    ran = chosen(strategies.trainings(session), "trainings", n, 4, had, more)
+    ran: Chosen[Recipe] = Chosen((), ())
+    if session.has("train_step"):
+        ran = chosen(strategies.trainings(session), "trainings", n, 4, had, more)
     claimed = profile.initialisations if session.claims("initialisation") else 0
     return Plan(
         networks=(*trained, *asked.cases),

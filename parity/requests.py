@@ -19,7 +19,7 @@ from parity import archive, kept, specs
 from parity.cases import Case
 from parity.declarations import Pair, Side
 from parity.errors import BadCall, MissingPackage
-from parity.lines import Marking, files_of
+from parity.lines import Marking, defined_by, files_of
 from parity.opened import OPENED
 from parity.probing import probing, probing_training
 from parity.side_runner import SideRunner
@@ -85,7 +85,8 @@ class Requests:
         if self._marking is None:
             raise BadCall("this side was opened without marks")
         files = files_of(self.pair, self.runner.side, self._declared, self._marking)
-        return [dataclasses.astuple(lines) for lines in self._marking.never_ran(files)]
+        others = defined_by(self.pair.reference)
+        return [dataclasses.astuple(lines) for lines in self._marking.never_ran(files, others)]
 
     def strangers(self, root: str) -> list[str]:
         """Source files that this process has imported from elsewhere than ``root``."""

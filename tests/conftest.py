@@ -22,6 +22,31 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "parity"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="leave out none of the tests marked few")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of what takes long, and of many of a kind, a few; all where they are asked for.
+
+    ``@pytest.mark.few(3)`` on a test with parameters lets three of them run, spread over the list;
+    ``few(0)`` none. ``--all``, ``-k`` and a test named by its id ask for all.
+    """
+    named = any("::" in argument for argument in config.args)
+    if config.getoption("--all") or config.option.keyword or named:
+        return
+    kinds: dict[tuple[str, int], list[pytest.Item]] = {}
+    for item in items:
+        for mark in item.iter_markers("few"):
+            kinds.setdefault((item.nodeid.partition("[")[0], mark.args[0]), []).append(item)
+    left: set[pytest.Item] = set()
+    for (_, n), alike in kinds.items():
+        left.update(alike)
+        left.difference_update(alike[len(alike) * k // n] for k in range(min(n, len(alike))))
+    config.hook.pytest_deselected(items=[item for item in items if item in left])
+    items[:] = [item for item in items if item not in left]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Sides begin with their framework imported: here, and in all commands that tests start."""
     if not hasattr(config, "workerinput"):  # of pytest-xdist's: its workers find them

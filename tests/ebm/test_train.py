@@ -60,6 +60,7 @@ def assert_same(path: Path, other: Path) -> None:
         assert np.array_equal(state[name], array), name
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("framework", ["torch", "tensorflow"])
 def test_a_killed_run_resumes_to_the_same_bits(framework: str, tmp_path: Path) -> None:
     """SIGKILL and SIGINT at random moments, then resumed, against a run left alone."""
@@ -80,6 +81,7 @@ def test_a_killed_run_resumes_to_the_same_bits(framework: str, tmp_path: Path) -
     assert_same(killed, whole)
 
 
+@pytest.mark.few(0)
 def test_training_starts_in_tensorflow_and_goes_on_in_pytorch(tmp_path: Path) -> None:
     """The checkpoint of one epoch in TensorFlow is taken up, and handed back unchanged."""
     path = tmp_path / "run.safetensors"

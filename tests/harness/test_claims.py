@@ -51,6 +51,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
         yield session
 
 
+@pytest.mark.few(0)
 def test_a_pair_of_two_models_alone_can_be_green(tmp_path: Path) -> None:
     """Seen red: eleven checks were unchecked, for neither side declares what they are about."""
     spec = write_pair(tmp_path)
@@ -77,6 +78,7 @@ def test_a_pair_of_two_models_alone_can_be_green(tmp_path: Path) -> None:
     assert "not declared" in page.read_text()
 
 
+@pytest.mark.few(0)
 def test_checks_of_what_nobody_declares_cannot_be_asked_for_by_name(
     opened: Session, tmp_path: Path
 ) -> None:

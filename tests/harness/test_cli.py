@@ -57,6 +57,7 @@ def test_help_teaches() -> None:
         assert text in shown.stdout
 
 
+@pytest.mark.few(0)
 def test_green_run_writes_a_valid_report_the_same_for_the_same_seed(tmp_path: Path) -> None:
     reports = []
     for number in range(2):
@@ -148,6 +149,7 @@ def test_a_reference_that_raises_is_never_the_ports_fault(tmp_path: Path) -> Non
     assert "the reference raised RuntimeError: the reference is broken" in run.stderr
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -219,6 +221,7 @@ def check_with_weights(weights: Path) -> subprocess.CompletedProcess[str]:
     return parity("check", f"{pair}:pair", "--only", "energies")
 
 
+@pytest.mark.few(0)
 def test_weights_of_another_model_are_refused_by_name(tmp_path: Path) -> None:
     from parity import archive
 
@@ -251,6 +254,7 @@ def test_in_process_runs_the_port_in_the_parent() -> None:
     assert run.returncode == 0, run.stdout + run.stderr
 
 
+@pytest.mark.few(0)
 def test_doctor_proves_the_oracle() -> None:
     run = parity("doctor", "--cases", "6", "--faults", "12")
     assert run.returncode == 0, run.stdout + run.stderr

@@ -132,6 +132,7 @@ def edit_of(file: str, old: str, new: str) -> Edit:
     return Edit(file, "constant", start, start + len(old), new, 1, old, new)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("file", "old", "new", "red"),
     [
@@ -151,6 +152,7 @@ def test_a_wrong_edit_is_red(judge: Judge, file: str, old: str, new: str, red: s
     assert judge.judge(edit_of(f"port_torch/{file}", old, new)).red == red
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [

@@ -157,6 +157,7 @@ def side_file(folder: Path, text: str, name: str = "broken.py") -> str:
     return str(folder / name)
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
@@ -211,6 +212,7 @@ def test_a_framework_that_a_file_asks_for_and_that_is_missing_is_told(tmp_path: 
     assert "reference.py needs tensorflow, which is not installed here" in str(told("port", shown))
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("arguments", "status", "last"),
     [

@@ -196,6 +196,7 @@ def test_the_network_and_the_sampler_are_told_apart(
     }
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("trap", "check", "id_", "mend"),
     [

@@ -156,6 +156,7 @@ def test_a_sampler_of_another_shape(parity_session: Session, tmp_path: Path) -> 
     )
 
 
+@pytest.mark.few(0)
 def test_a_port_that_hangs_is_stopped_and_named(tmp_path: Path) -> None:
     spec = write_side(
         tmp_path,

@@ -80,6 +80,7 @@ def test_a_right_port_of_one_architecture_is_green_in_every_check(tmp_path: Path
     assert len(report["checks"]) == 16
 
 
+@pytest.mark.few(0)
 def test_that_port_made_wrong_is_named_line_and_all(tmp_path: Path) -> None:
     """Three faults at once: mirrored padding, another activation, the mean."""
     text = HEAD.replace("nn.ZeroPad2d((1, 2, 1, 2))", "nn.ZeroPad2d((2, 1, 2, 1))")
@@ -95,6 +96,7 @@ def test_that_port_made_wrong_is_named_line_and_all(tmp_path: Path) -> None:
     assert f"gradient-mean, generate_samples, the gradient ({path}:{number})" in run.stdout
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("forward", "says"),
     [
@@ -121,6 +123,7 @@ def test_what_a_network_returns_that_is_no_energies(
     assert not any("a fault of parity's" in text for text in texts), texts
 
 
+@pytest.mark.few(0)
 def test_only_a_part_is_explained_too(tmp_path: Path) -> None:
     text = "change = langevin\ndef langevin(*a, **k):\n    return change(*a, **k) * 1.001\n"
     text += "changes['generate_samples'] = lambda model, images, steps, step_size, noise: langevin("
@@ -131,6 +134,7 @@ def test_only_a_part_is_explained_too(tmp_path: Path) -> None:
     assert report["causes"] or report["unexplained"]
 
 
+@pytest.mark.few(0)
 def test_a_port_that_hangs_is_bounded_and_named_with_its_line(tmp_path: Path) -> None:
     """Two questions of 8 seconds each are waited for, and no more."""
     text = (
@@ -149,6 +153,7 @@ def test_a_port_that_hangs_is_bounded_and_named_with_its_line(tmp_path: Path) ->
     assert check["verdict"] in ("identical", "invalid")
 
 
+@pytest.mark.few(0)
 def test_what_is_not_declared_is_unchecked_and_nothing_is_named(tmp_path: Path) -> None:
     status, report, out = explained(tmp_path, "changes['preprocess'] = None\n")
     assert status == 1

@@ -138,6 +138,7 @@ def test_in_a_correct_sampler_nothing_is_named(
     assert found == Explanation()
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("text", "expected", "evidence"),
     [
@@ -301,6 +302,7 @@ def test_a_red_check_that_the_probe_cannot_explain_is_said_to_be_open(
     assert left.evidence.startswith("on the probe energy the sampler is the reference's; first at")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("update", "says"),
     [

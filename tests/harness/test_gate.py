@@ -109,6 +109,7 @@ entries = {'model': Port}
 """
 
 
+@pytest.mark.few(0)
 def test_a_green_port_whose_margin_got_worse_is_told_and_fails_when_strict(tmp_path: Path) -> None:
     """Every energy is 60 units in the last place off: within 64 noise floors, and green."""
     golden = with_margins_of_this_machine(tmp_path / "goldens")
@@ -176,6 +177,7 @@ def test_what_was_finished_is_reported_though_the_reference_fails(tmp_path: Path
     assert "NO PARITY: unchecked" in run.stdout
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -227,6 +229,7 @@ def test_relations_without_a_reference_see_a_port_whose_images_leak(tmp_path: Pa
     assert verdicts["energies (in another order), port alone"] == "divergent"
 
 
+@pytest.mark.few(0)
 def test_what_is_drawn_beside_a_golden_depends_on_the_seed(tmp_path: Path) -> None:
     found = []
     for seed in ("0", "1", "1"):

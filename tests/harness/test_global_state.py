@@ -152,6 +152,7 @@ def leaving(entry: str) -> str:
     return LEAVING.format(**left)
 
 
+@pytest.mark.few(0)
 def test_a_flag_left_by_any_entry_is_told_of_that_entry(
     parity_session: Session, tmp_path: Path
 ) -> None:

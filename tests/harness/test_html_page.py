@@ -126,6 +126,7 @@ def test_a_script_that_is_not_the_pages_own_does_not_run(
         assert any("Content Security Policy" in line for line in seen.console)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("size", SIZES, ids=["phone", "desktop"])
 @KINDS
 def test_the_verdict_is_in_view_and_the_page_is_as_wide_as_the_screen(
@@ -273,6 +274,7 @@ def test_a_link_opens_what_it_leads_to(browser: Browser, pages: dict[str, Path])
         said.wait_for(state="visible")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @KINDS
 def test_it_keeps_the_rules_of_accessibility(
@@ -284,6 +286,7 @@ def test_it_keeps_the_rules_of_accessibility(
         assert seen.violations(opened) == []
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("fault", "rule"),
     [
@@ -323,6 +326,7 @@ def test_it_is_complete_without_javascript(browser: Browser, pages: dict[str, Pa
     assert unread(browser, pages["red"]) == []
 
 
+@pytest.mark.few(0)
 def test_that_a_page_which_needs_javascript_would_be_seen(
     browser: Browser, pages: dict[str, Path], tmp_path: Path
 ) -> None:

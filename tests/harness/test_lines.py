@@ -109,6 +109,7 @@ def answers(mark: bool) -> tuple[list[str], Session]:
         return session.port_answers, session
 
 
+@pytest.mark.few(0)
 def test_marks_change_no_bit_of_any_answer() -> None:
     (marked, _), (plain, _) = answers(True), answers(False)
     assert marked == plain
@@ -125,6 +126,7 @@ def test_a_port_that_died_has_no_lines(tmp_path: Path) -> None:
         assert session.never_ran() is None, "another process ran nothing that the first had run"
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("narrowed", [False, True])
 def test_what_was_not_exercised_is_in_the_report(narrowed: bool, tmp_path: Path) -> None:
     path = tmp_path / "report.json"

@@ -44,6 +44,7 @@ def judge(
     return judging.judge(session, mutants, folder, masks, *once(session))
 
 
+@pytest.mark.few(12)
 @pytest.mark.parametrize("chosen", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_mutant_is_caught_and_named(
     chosen: Mutant, parity_session: Session, tmp_path: Path
@@ -64,6 +65,7 @@ def test_mutants_that_are_the_reference_again_are_green(
     assert not judged.red
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     "names",
     [
@@ -89,6 +91,7 @@ def test_faults_that_come_together_are_told_apart(
     assert judged.good, judged
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "names",
     [("padding k // 2", "torch's Adam"), ("mode left in eval", "energy for score")],
@@ -310,6 +313,7 @@ def recorded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(campaign, "record", lambda _, *options: record("ebm.pair:pair", *options))
 
 
+@pytest.mark.few(0)
 @pytest.mark.usefixtures("recorded_once")
 def test_the_command_judges_and_reports(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

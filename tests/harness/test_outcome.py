@@ -65,17 +65,6 @@ def test_pooled_over_four_is_imprecise_though_every_case_is_within_sixteen() -> 
     assert "5.0 times the reference's own; 4 is allowed" in str(result.problem)
 
 
-def test_an_array_that_is_all_error_hides_no_other_in_the_pool() -> None:
-    """It is judged by its own ratio; the rest is five times as far off as the reference."""
-    rough = compared(error32=0.02, floor32=0.01)
-    off = compared(error32=5e-7, floor32=1e-7)
-    result = pool("e", [outcome(rough), outcome(off)], 0.0)
-    assert result.verdict is Verdict.IMPRECISE
-    assert result.error_ratio is not None
-    assert abs(result.error_ratio - 5.0) < 1e-9
-    assert pool("e", [outcome(rough)], 0.0).error_ratio is None
-
-
 def test_failures_and_findings_are_not_numbers_but_count() -> None:
     failed = outcome(failure="ValueError: no")
     assert failed.verdict is Verdict.INVALID

@@ -85,6 +85,7 @@ def test_both_clips_of_the_images(parity_session: Session) -> None:
     assert [found[name] for name in names] == [f"port_torch/langevin.py:{n}" for n in clips]
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("part", "text"),
     [
@@ -155,6 +156,7 @@ def edited_lines(before: Path, after: Path) -> set[int]:
     return found
 
 
+@pytest.mark.few(10)
 @pytest.mark.parametrize(
     "name",
     [
@@ -472,6 +474,7 @@ def test_lines_are_asked_for_only_if_something_is_found(
     assert asked.count("places") == 1
 
 
+@pytest.mark.few(0)
 def test_the_command_shows_the_place_and_the_report_holds_it(tmp_path: Path) -> None:
     """Against the recorded reference, which needs none of this."""
     report = tmp_path / "report.json"

@@ -54,6 +54,7 @@ def fitted(value: float, kind: str = "value") -> Fitted:
     return Fitted(f"always {value:g}{by}", (value,) * 3, kind)
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("field", OPTIONS)
 def test_every_option_of_a_samplers_rule_is_found_again(field: str) -> None:
     """The probes tell every single departure from the published rule."""

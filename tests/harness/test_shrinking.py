@@ -35,6 +35,7 @@ def size(case: Case) -> int:
 PROFILE = Profile("shrinking", 4, 6, 2, 2, 4, 1, 1, 1, 1, published_steps=4)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("name", "check", "images"),
     [
@@ -65,6 +66,7 @@ def test_a_green_check_has_no_failing_case(parity_session: Session) -> None:
     assert smallest(parity_session, check, PROFILE, 0) is None
 
 
+@pytest.mark.few(0)
 def test_the_lines_that_are_printed_run_by_themselves(tmp_path: Path) -> None:
     spec = write_port(["swish to relu"], tmp_path)
     ran = parity("check", "--port", spec, "--only", "energies")

@@ -43,6 +43,7 @@ def shell(redirections: str, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "redirections",
     [
@@ -77,6 +78,7 @@ def test_a_wrong_port_is_wrong_and_its_process_did_not_die(
     assert "shape" in json.dumps(check["message"])
 
 
+@pytest.mark.few(3)
 @needs_full
 @pytest.mark.parametrize(
     ("arguments", "status"),

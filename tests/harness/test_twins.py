@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from parity import specs
 from parity.cases import SamplerCall
 from parity.drawing import drawn
@@ -10,6 +12,7 @@ from parity.session import Session
 from parity.workers import Twins
 
 
+@pytest.mark.few(0)
 def test_two_processes_give_one_answer(parity_session: Session) -> None:
     session = parity_session
     settings = drawn(specs.entry(session.pair.architectures)(), 1, 3)[0]

@@ -81,6 +81,7 @@ def test_the_committed_golden_is_green(python: Path, tmp_path: Path) -> None:
     assert len(report["checks"]) == 16
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("trap", "cause", "mend"),
     [

@@ -56,6 +56,7 @@ def clone(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.few(0)
 def test_the_hook_lets_a_right_port_pass_and_names_what_is_wrong_with_another(clone: Path) -> None:
     def hook() -> subprocess.CompletedProcess[str]:
         return run(

@@ -109,6 +109,7 @@ def test_align_prints_the_table(tmp_path: Path) -> None:
     assert "channels first" in done.stdout
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("port", "error", "said"),
     [
@@ -147,6 +148,7 @@ def test_a_configured_pair_has_its_options_and_two_programs_have_theirs(tmp_path
     assert "--input x=3: a pair declares its inputs" in done.stderr
 
 
+@pytest.mark.few(0)
 def test_explain_says_what_it_needs_and_a_failure_how_to_see_it_again(tmp_path: Path) -> None:
     done = run(
         tmp_path, "explain", *both("wrong"), "--input", "7,5,2:float:-2..2", "--only", "outputs"

@@ -46,6 +46,7 @@ def Net():
 """
 
 
+@pytest.mark.few(0)
 def test_what_the_reference_has_nothing_for_is_no_check(opened: Open, written: Written) -> None:
     found = verdicts(opened, written(TOKENS))
     assert list(found) == ["outputs", "parameter_gradients", "batch_independence"]
@@ -108,6 +109,7 @@ def test_a_gradient_that_is_zero_by_construction_is_judged(opened: Open, written
     )
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("port", ["stopped", "halved"])
 def test_a_gradient_that_is_missing_or_halved_is_red(
     opened: Open, written: Written, port: str
@@ -149,6 +151,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.few(0)
 def test_a_saved_model_runs_in_both_precisions_with_its_weights(
     opened: Open, written: Written, tmp_path: Path
 ) -> None:

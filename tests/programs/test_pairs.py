@@ -43,6 +43,7 @@ def pair(name: str) -> ModuleType:
 FAULTS = [(name, fault) for name in CHOSEN for fault in pair(name).FAULTS]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", CHOSEN)
 def test_a_correct_port_is_green_and_every_weight_has_its_parameter(
     name: str, opened: Open
@@ -82,6 +83,7 @@ def _assert_loaded_alike(name: str, found: ProgramPair) -> None:
     }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(("name", "fault"), FAULTS)
 def test_a_faulty_port_is_red(
     name: str, fault: str, opened: Open, port_file: Callable[[str, str], str]

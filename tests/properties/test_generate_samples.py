@@ -30,6 +30,7 @@ def test_trajectories_are_equal(parity_session: Session, data: st.DataObject) ->
         assert_green([free_running])
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "weights", [WeightsRecipe(trained="trained"), WeightsRecipe(scale=1.0, seed=11)]
 )

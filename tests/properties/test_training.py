@@ -79,14 +79,16 @@ def test_the_published_halves_are_not_the_counts(parity_session: Session) -> Non
     assert abs(losses["halves"] - losses["counts"]) > 1e-3
 
 
-def test_a_hundred_steps_in_lockstep(parity_session: Session) -> None:
+@pytest.mark.few(1)
+@pytest.mark.parametrize("steps", [10, 100])
+def test_steps_in_lockstep(parity_session: Session, steps: int) -> None:
     """Four Langevin steps each, batch 32, free-running from trained weights."""
-    case = published(parity_session, {"steps": 4, "batch_size": 32}, 32, 100)
+    case = published(parity_session, {"steps": 4, "batch_size": 32}, 32, steps)
     reference, port = answers(parity_session, case, FLOAT64 | {"every_step": False})
-    assert reference["losses/loss"].shape == (100,)
+    assert reference["losses/loss"].shape == (steps,)
     moved = reference["training_state/weights/conv1/kernel"][0] - case.weights["conv1/kernel"]
-    assert np.abs(moved).max() > 1e-3, "training hardly changed the weights"
-    assert len(reference["replay_buffer"]) == 32 * (1 + 100)
+    assert np.abs(moved).max() > 1e-5 * steps, "training hardly changed the weights"
+    assert len(reference["replay_buffer"]) == 32 * (1 + steps)
     for name, truth in reference.items():
         assert np.abs(port[name] - truth).max() <= HUNDRED_STEPS * np.abs(truth).max(), name
 
@@ -154,7 +156,7 @@ SMALL: dict[str, Any] = {
 def test_both_replay_buffers(parity_session: Session) -> None:
     machine = type("Machine", (ReplayBuffers,), {"session": parity_session})
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=5, stateful_step_count=6, deadline=None)
+        machine, settings=settings(max_examples=3, stateful_step_count=6, deadline=None)
     )
 
 
