@@ -32,6 +32,12 @@ CASES = {"quick": 3, "ci": 12, "nightly": 60}
 """Cases of drawn weights in each profile, besides one of the model's own."""
 
 
+NOT_LOOKED_AT = (
+    "not looked at without a declaration: training mode, flags and generators of the process, "
+    "batches of other sizes than the drawn ones, lines of the port that never ran"
+)
+
+
 def asked(options: argparse.Namespace) -> bool:
     """Whether the call names two programs and no pair."""
     return options.pair is None and None not in (options.reference, options.port)
@@ -94,6 +100,7 @@ def run(options: argparse.Namespace, *, configured: bool = False) -> int:
                 checks = pair.check(CASES[profile.name], options.seed or 0, tell)
                 _refuse_left_out(only, checks)
                 remarks += pair.departures(checks)
+                remarks.append(NOT_LOOKED_AT)
         except PortFailed as error:
             frames = "".join(getattr(error, "__notes__", ()))
             failed = [Outcome(name, failure=str(error), traceback=frames) for name in CHECKS]

@@ -19,6 +19,7 @@ from parity.programs.draw import drawn
 from parity.programs.inputs import InputSpec
 from parity.programs.requests import packed, unpacked
 from parity.randomness import generator
+from parity.repeated import note_difference, refuse_different
 from parity.traces import PRECISIONS, Trace
 from parity.values.table import Called, Table, fingerprint, meet
 from parity.workers import DEFAULT_TIMEOUT, Worker
@@ -313,6 +314,24 @@ class ProgramPair:
         answer = self.reference.ask("forward", case=data, key=case.key)
         return Trace.from_bytes(answer, "the reference").reduced()
 
+    def _refuse_a_random_reference(self, case: ProgramCase) -> None:
+        """Ask the reference twice: what it draws of its own would go into its floors.
+
+        Raises:
+            ReferenceFailed: it gives other bits.
+        """
+        data = packed(weights=case.weights, inputs=case.inputs)
+        one, other = (
+            Trace.from_bytes(
+                self.reference.ask("forward", case=data, key=case.key), "the reference"
+            )
+            for _ in range(2)
+        )
+        notes: dict[str, Any] = {}
+        for precision, arrays in one.arrays.items():
+            note_difference(notes, arrays, other.arrays[precision])
+        refuse_different(notes, "its outputs and gradients")
+
     def _port(self, case: ProgramCase) -> Trace:
         data = packed(values=self.values(case), inputs=self.given.given(case.inputs))
         outputs = {name: list(own) for name, own in self.outputs.items()}
@@ -351,6 +370,8 @@ class ProgramPair:
         """
         outcomes: dict[str, list[Outcome]] = {name: [] for name in CHECKS}
         for done, case in enumerate(self.cases(n, seed), start=1):
+            if done == 1:
+                self._refuse_a_random_reference(case)
             for outcome in self._compared(case):
                 outcomes[outcome.check].append(outcome)
             tell("outputs and gradients", done, n + 1)

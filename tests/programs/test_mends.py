@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from parity.comparison import Verdict
+from parity.errors import ReferenceFailed
 from tests.programs.conftest import Open
 
 Written = Callable[[str], str]
@@ -51,6 +52,40 @@ def test_what_the_reference_has_nothing_for_is_no_check(opened: Open, written: W
     found = verdicts(opened, written(TOKENS))
     assert list(found) == ["outputs", "parameter_gradients", "batch_independence"]
     assert all(check.verdict.green for check in found.values())
+
+
+NOISY = """
+def build():
+    import keras
+    import numpy as np
+
+    class Noisy(keras.layers.Layer):
+        def call(self, x):
+            return x * (1 + 1e-8 * np.random.default_rng().normal())
+
+    x = keras.Input((6,))
+    return keras.Model(x, Noisy()(keras.layers.Dense(3)(x)))
+
+
+def Net():
+    from torch import nn
+
+    class Near(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense = nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.dense(x) * (1 + 1e-7)
+
+    return Near()
+"""
+
+
+def test_a_reference_that_draws_of_its_own_is_refused(opened: Open, written: Written) -> None:
+    """Its noise would be in its floors, and a port a ten-millionth off within them."""
+    with pytest.raises(ReferenceFailed, match="the reference is not deterministic: asked twice"):
+        verdicts(opened, written(NOISY))
 
 
 ATTENTION = """
