@@ -428,13 +428,14 @@ class SideRunner(abc.ABC):
         run.notes["ran"] = ran
         return np.concatenate(parts), randomness
 
-    def unintercepted_samples(self, case: Case, seed: int) -> tuple[np.ndarray, bool]:
+    def unintercepted_samples(self, case: Case, seed: int) -> tuple[np.ndarray, list[int]]:
         """(steps, B, H, W, C) float32, with the framework's own noise.
 
         A sampler that cannot return every step is run step by step.
 
         Returns:
-            The samples, and whether a second call, for which nothing is seeded, gave the same.
+            The samples, and the steps in which a second call, for which nothing is seeded, added
+            the same.
         """
         assert case.sampler is not None
         with self.precision("float32"):
@@ -443,7 +444,7 @@ class SideRunner(abc.ABC):
             self.seed(seed)
             with host_generators_seeded(seed):
                 samples, again = (self._own_samples(model, case) for _ in range(2))
-        return samples, np.array_equal(samples, again)
+        return samples, added_alike(case.images, samples, again)
 
     def _own_samples(self, model: Any, case: Case) -> np.ndarray:
         assert case.sampler is not None
@@ -627,3 +628,23 @@ def as_scores(scores: np.ndarray, batch: int, sign: int, layout: str) -> np.ndar
         scores = scores[:, 0]
     scores = layouts.images_to_canonical(scores, layout)
     return np.array(scores * sign if sign != 1 else scores, order="C")
+
+
+def added_alike(images: np.ndarray, one: np.ndarray, other: np.ndarray) -> list[int]:
+    """The steps in which two trajectories from the same images had the same added to them.
+
+    What was added is known as well as its sum is: each was rounded once, and so was the state that
+    it was added to.
+    """
+    if one.shape != other.shape:
+        return []
+    found = []
+    before, before_other = images, images
+    for step, (after, after_other) in enumerate(zip(one, other, strict=True)):
+        states = [s.astype(np.float64) for s in (before, after, before_other, after_other)]
+        apart = np.abs((states[1] - states[0]) - (states[3] - states[2]))
+        largest = max(np.abs(state).max(initial=0.0) for state in states)
+        if (apart <= 2 * np.finfo(np.float32).eps * largest).all():
+            found.append(step)
+        before, before_other = after, after_other
+    return found
