@@ -148,3 +148,10 @@ def test_neighbours_alike_are_told_unless_the_references_are(axis: int) -> None:
     assert compared_noise(*alike, 0.1)[0] == []
     told = " ".join(compared_noise(NOISE[0], alike[1], 0.1)[0])
     assert f"the noise of neighbouring {AXES[axis]} is correlated (1.000)" in told
+
+
+def test_noise_that_the_reference_repeats_too_is_green(opened: Session, tmp_path: Path) -> None:
+    assert red(opened, write(tmp_path, PLAIN, PLAIN, *STATELESS)) == {}
+    alone = red(opened, write(tmp_path / "alone", PLAIN, PLAIN, NORMAL[0], STATELESS[1]))
+    assert set(alone) == {"draw_log", "noise_distribution"}
+    assert "and the reference's own differ" in alone["draw_log"]
