@@ -230,7 +230,8 @@ def properties(session: Session, plan: Plan) -> list[Property]:
             yield training.check_training(session, case, twice=number == 0)
 
     def preprocessings() -> Iterator[list[Outcome]]:
-        yield preprocessing.check_preprocessing(session, preprocessing.all_grey_levels())
+        for images in preprocessing.stimuli(session):
+            yield preprocessing.check_preprocessing(session, images)
 
     def initialisations() -> Iterator[list[Outcome]]:
         for settings, seeds in plan.initialisations:
@@ -298,7 +299,7 @@ def properties(session: Session, plan: Plan) -> list[Property]:
             len(plan.trainings),
         ),
         Property(
-            "preprocessing", "preprocessing", ("preprocessing",), ("preprocess",), preprocessings, 1
+            "preprocessing", "preprocessing", ("preprocessing",), ("preprocess",), preprocessings, 5
         ),
     ]
     for entry in plan.refusals:
