@@ -352,10 +352,12 @@ class SideRunner(abc.ABC):
         copies: int = 0,
         twice: bool = False,
         precisions: Sequence[str] = PRECISIONS,
+        every_step: bool = True,
     ) -> Trace:
         """The trajectory of the case's images under shared noise, in both precisions.
 
-        ``twice`` is as of :meth:`network`.
+        ``twice`` is as of :meth:`network`. Without ``every_step`` the sampler is called as most
+        callers do, for the last samples alone.
 
         A sampler that cannot return every step is run once for each number of steps, or if they
         are many for 1, 2, 4, ...: notes ``ran``.
@@ -371,7 +373,7 @@ class SideRunner(abc.ABC):
                 model = stack.enter_context(self.ready(case, precision, notes))
                 images = case.images.astype(precision)
                 run = Run(model, case, precision, notes)
-                samples, randomness = self._trajectory(run, images)
+                samples, randomness = self._trajectory(run, images, every_step)
                 arrays[precision] = {"samples": samples}
                 draws = tuple(randomness.log)  # of float32, the last
                 if copies:
@@ -380,10 +382,10 @@ class SideRunner(abc.ABC):
                     stack.enter_context(self.compiled(model, case.sampler.steps * copies))
                     for copy in moved_copies(case, precision, copies):
                         self.load(model, case, copy.weights)
-                        moved, _ = self._trajectory(run, copy.images)
+                        moved, _ = self._trajectory(run, copy.images, every_step)
                         moved_answers.append({"samples": moved})
                     if twice:
-                        again, _ = self._trajectory(run, copy.images)
+                        again, _ = self._trajectory(run, copy.images, every_step)
                         note_difference(notes, moved_answers[-1], {"samples": again}, MOVED)
                     floors[precision] = floors_of(
                         arrays[precision], moved_answers, precision, by_step=("samples",)
@@ -392,7 +394,7 @@ class SideRunner(abc.ABC):
             if twice:  # as at first: eager, with exact derivatives
                 with self.ready(case, precision, notes) as model:
                     run = Run(model, case, precision, notes)
-                    again, _ = self._trajectory(run, case.images.astype(precision))
+                    again, _ = self._trajectory(run, case.images.astype(precision), every_step)
                 note_difference(notes, arrays[precision], {"samples": again})
         return Trace(arrays, floors, draws, notes)
 
@@ -412,12 +414,14 @@ class SideRunner(abc.ABC):
         with self.shared_in(run):
             return self.evaluate(run.model, images, self.pulled(run.case, rows))
 
-    def _trajectory(self, run: Run, images: np.ndarray) -> tuple[np.ndarray, SharedRandomness]:
+    def _trajectory(
+        self, run: Run, images: np.ndarray, every_step: bool
+    ) -> tuple[np.ndarray, SharedRandomness]:
         assert run.case.sampler is not None
         steps = run.case.sampler.steps
-        if self.sampler_entry.supports("return_every_step"):
+        if not every_step or self.sampler_entry.supports("return_every_step"):
             with self.shared_in(run) as randomness:
-                return self.sample(run.model, run.case, images, steps, True), randomness
+                return self.sample(run.model, run.case, images, steps, every_step), randomness
         # Each number of steps is a run of its own: of a long trajectory a few are made.
         ran = chosen(steps) if steps > FEW_STEPS else list(range(steps))
         parts: list[np.ndarray] = []
