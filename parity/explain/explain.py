@@ -11,8 +11,8 @@ import numpy as np
 
 from parity import archive
 from parity.cases import Case
-from parity.checks.preprocessing import GREY
 from parity.checks.network import oracle_trouble
+from parity.checks.preprocessing import GREY
 from parity.comparison import FLOAT64_FLOORS, Verdict
 from parity.errors import PortFailed, ReferenceFailed
 from parity.explain import events

@@ -10,6 +10,7 @@ import pytest
 
 from parity.cases import SamplerCall
 from parity.checks.network import check_batch_independence, check_network
+from parity.checks.refusals import check_refusals
 from parity.checks.sampler import check_last, check_sampler
 from parity.checks.state import check_state_restored
 from parity.comparison import Verdict
@@ -170,6 +171,23 @@ def test_a_port_without_return_every_step_is_compared_step_by_step(
         found = check_sampler(session, case(session))
     assert all(outcome.verdict.green for outcome in found)
     assert len(found[1].comparisons) == 3
+
+
+@pytest.mark.parametrize("guard", ["isfinite().all()", "isneginf().logical_not().all()"])
+def test_a_network_that_refuses_numbers_that_the_reference_takes_is_red(
+    parity_session: Session, tmp_path: Path, guard: str
+) -> None:
+    text = (
+        "class Port(EnergyModel):\n"
+        "    def forward(self, x):\n"
+        f"        assert x.{guard}\n"
+        "        return super().forward(x)\n"
+        "side = dataclasses.replace(ebm.pair.port, model=Port)\n"
+    )
+    assert [o.findings for o in check_refusals(parity_session, "model")] == [()]
+    with port(parity_session, tmp_path, text) as session:
+        (outcome,) = check_refusals(session, "model")
+    assert "minus infinity: the reference returns" in str(outcome.findings)
 
 
 LAST = """
