@@ -90,6 +90,9 @@ RECIPES = (*ASKED, "noises", "states", "localising", "relations")
 """The fields of a plan that hold recipes."""
 
 
+NOISES = 4096
+"""Numbers that each step of a noise's case draws at least: as many as tell a distribution."""
+
 MOST = 1 << 16
 """What a number of images or steps in a file may be at most: more is a mistake, or harm."""
 
@@ -295,7 +298,9 @@ def localising(session: Session, seed: int) -> tuple[Recipe, ...]:
 def _noise(session: Session, seed: int, number: int) -> Recipe:
     noise = session.pair.unit * 0.005 * 2.0 ** (number % 5)
     call = SamplerCall(steps=4, step_size=0.0, noise=noise)
-    return Recipe(WeightsRecipe(seed=seed), batch=4, key=seed + number, sampler=call)
+    pixels = math.prod(session.facts(None).image_shape)
+    batch = max(4, math.ceil(NOISES / pixels))
+    return Recipe(WeightsRecipe(seed=seed), batch=batch, key=seed + number, sampler=call)
 
 
 def _trained(session: Session) -> list[Recipe]:

@@ -212,7 +212,8 @@ def properties(session: Session, plan: Plan) -> list[Property]:
         short = min(1, len(plan.trajectories) - 1)  # the first has the published 60 steps
         for number, recipe in enumerate(plan.trajectories):
             case = make_case(session, recipe)
-            yield sampler.check_sampler(session, case, twice=number == short)
+            found = sampler.check_sampler(session, case, twice=number == short)
+            yield [*found, sampler.check_last(session, case)] if number == short else found
 
     def noises() -> Iterator[list[Outcome]]:
         for recipe in plan.noises:
@@ -230,7 +231,8 @@ def properties(session: Session, plan: Plan) -> list[Property]:
             yield training.check_training(session, case, twice=number == 0)
 
     def preprocessings() -> Iterator[list[Outcome]]:
-        yield preprocessing.check_preprocessing(session, preprocessing.all_grey_levels())
+        for images in preprocessing.stimuli(session):
+            yield preprocessing.check_preprocessing(session, images)
 
     def initialisations() -> Iterator[list[Outcome]]:
         for settings, seeds in plan.initialisations:
@@ -298,7 +300,7 @@ def properties(session: Session, plan: Plan) -> list[Property]:
             len(plan.trainings),
         ),
         Property(
-            "preprocessing", "preprocessing", ("preprocessing",), ("preprocess",), preprocessings, 1
+            "preprocessing", "preprocessing", ("preprocessing",), ("preprocess",), preprocessings, 5
         ),
     ]
     for entry in plan.refusals:
@@ -346,7 +348,7 @@ def _saved(session: Session, case: Case) -> list[Property]:
         yield network.check_relations(session, case)
 
     def trajectories() -> Iterator[list[Outcome]]:
-        yield sampler.check_sampler(session, case)
+        yield [*sampler.check_sampler(session, case), sampler.check_last(session, case)]
 
     def states() -> Iterator[list[Outcome]]:
         if len(case.images) > 1:

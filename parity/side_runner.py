@@ -352,10 +352,12 @@ class SideRunner(abc.ABC):
         copies: int = 0,
         twice: bool = False,
         precisions: Sequence[str] = PRECISIONS,
+        every_step: bool = True,
     ) -> Trace:
         """The trajectory of the case's images under shared noise, in both precisions.
 
-        ``twice`` is as of :meth:`network`.
+        ``twice`` is as of :meth:`network`. Without ``every_step`` the sampler is called as most
+        callers do, for the last samples alone.
 
         A sampler that cannot return every step is run once for each number of steps, or if they
         are many for 1, 2, 4, ...: notes ``ran``.
@@ -371,7 +373,7 @@ class SideRunner(abc.ABC):
                 model = stack.enter_context(self.ready(case, precision, notes))
                 images = case.images.astype(precision)
                 run = Run(model, case, precision, notes)
-                samples, randomness = self._trajectory(run, images)
+                samples, randomness = self._trajectory(run, images, every_step)
                 arrays[precision] = {"samples": samples}
                 draws = tuple(randomness.log)  # of float32, the last
                 if copies:
@@ -380,10 +382,10 @@ class SideRunner(abc.ABC):
                     stack.enter_context(self.compiled(model, case.sampler.steps * copies))
                     for copy in moved_copies(case, precision, copies):
                         self.load(model, case, copy.weights)
-                        moved, _ = self._trajectory(run, copy.images)
+                        moved, _ = self._trajectory(run, copy.images, every_step)
                         moved_answers.append({"samples": moved})
                     if twice:
-                        again, _ = self._trajectory(run, copy.images)
+                        again, _ = self._trajectory(run, copy.images, every_step)
                         note_difference(notes, moved_answers[-1], {"samples": again}, MOVED)
                     floors[precision] = floors_of(
                         arrays[precision], moved_answers, precision, by_step=("samples",)
@@ -392,7 +394,7 @@ class SideRunner(abc.ABC):
             if twice:  # as at first: eager, with exact derivatives
                 with self.ready(case, precision, notes) as model:
                     run = Run(model, case, precision, notes)
-                    again, _ = self._trajectory(run, case.images.astype(precision))
+                    again, _ = self._trajectory(run, case.images.astype(precision), every_step)
                 note_difference(notes, arrays[precision], {"samples": again})
         return Trace(arrays, floors, draws, notes)
 
@@ -412,12 +414,14 @@ class SideRunner(abc.ABC):
         with self.shared_in(run):
             return self.evaluate(run.model, images, self.pulled(run.case, rows))
 
-    def _trajectory(self, run: Run, images: np.ndarray) -> tuple[np.ndarray, SharedRandomness]:
+    def _trajectory(
+        self, run: Run, images: np.ndarray, every_step: bool
+    ) -> tuple[np.ndarray, SharedRandomness]:
         assert run.case.sampler is not None
         steps = run.case.sampler.steps
-        if self.sampler_entry.supports("return_every_step"):
+        if not every_step or self.sampler_entry.supports("return_every_step"):
             with self.shared_in(run) as randomness:
-                return self.sample(run.model, run.case, images, steps, True), randomness
+                return self.sample(run.model, run.case, images, steps, every_step), randomness
         # Each number of steps is a run of its own: of a long trajectory a few are made.
         ran = chosen(steps) if steps > FEW_STEPS else list(range(steps))
         parts: list[np.ndarray] = []
@@ -428,13 +432,14 @@ class SideRunner(abc.ABC):
         run.notes["ran"] = ran
         return np.concatenate(parts), randomness
 
-    def unintercepted_samples(self, case: Case, seed: int) -> tuple[np.ndarray, bool]:
+    def unintercepted_samples(self, case: Case, seed: int) -> tuple[np.ndarray, list[int]]:
         """(steps, B, H, W, C) float32, with the framework's own noise.
 
         A sampler that cannot return every step is run step by step.
 
         Returns:
-            The samples, and whether a second call, for which nothing is seeded, gave the same.
+            The samples, and the steps in which a second call, for which nothing is seeded, added
+            the same.
         """
         assert case.sampler is not None
         with self.precision("float32"):
@@ -443,7 +448,7 @@ class SideRunner(abc.ABC):
             self.seed(seed)
             with host_generators_seeded(seed):
                 samples, again = (self._own_samples(model, case) for _ in range(2))
-        return samples, np.array_equal(samples, again)
+        return samples, added_alike(case.images, samples, again)
 
     def _own_samples(self, model: Any, case: Case) -> np.ndarray:
         assert case.sampler is not None
@@ -627,3 +632,23 @@ def as_scores(scores: np.ndarray, batch: int, sign: int, layout: str) -> np.ndar
         scores = scores[:, 0]
     scores = layouts.images_to_canonical(scores, layout)
     return np.array(scores * sign if sign != 1 else scores, order="C")
+
+
+def added_alike(images: np.ndarray, one: np.ndarray, other: np.ndarray) -> list[int]:
+    """The steps in which two trajectories from the same images had the same added to them.
+
+    What was added is known as well as its sum is: each was rounded once, and so was the state that
+    it was added to.
+    """
+    if one.shape != other.shape:
+        return []
+    found = []
+    before, before_other = images, images
+    for step, (after, after_other) in enumerate(zip(one, other, strict=True)):
+        states = [s.astype(np.float64) for s in (before, after, before_other, after_other)]
+        apart = np.abs((states[1] - states[0]) - (states[3] - states[2]))
+        largest = max(np.abs(state).max(initial=0.0) for state in states)
+        if (apart <= 2 * np.finfo(np.float32).eps * largest).all():
+            found.append(step)
+        before, before_other = after, after_other
+    return found

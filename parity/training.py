@@ -171,8 +171,38 @@ def training(
             with runner.ready(case, precision, notes) as model:
                 again, _ = run_steps(runner, model, case, precision, {}, images, state, every_step)
             note_difference(notes, own, again)
+    if again_by := _drawn_again(runner, case, precisions[-1]):
+        notes["again"] = again_by
     runner.forget(case)
     return Trace(arrays, floors, draws, notes)
+
+
+def _drawn_again(runner: SideRunner, case: Case, precision: str) -> dict[str, Any]:
+    """What a second replay buffer, or a second validation, would by itself draw as the first did.
+
+    The steps of one run show it of themselves. It is asked last, when nothing more is compared.
+
+    Returns:
+        entry -> the ``repeated`` of ``SideRunner.intercepted``, where there are any.
+    """
+    assert case.training is not None
+    real = case.images.reshape(case.training.steps, -1, *case.images.shape[1:])[0]
+    found = {}
+    with runner.ready(case, precision, {}) as model:
+        for entry in ("replay_buffer", "validate"):
+            notes: dict[str, Any] = {}
+            if getattr(runner.side, entry) is None:
+                continue
+            with runner.shared(model, case, precision, notes):
+                trainer = runner.trainer(model, case)
+                if entry == "validate":
+                    for _ in range(2):
+                        trainer.validate(real.astype(precision))
+                else:  # the trainer has made the first
+                    trainer.call(entry)
+            if "repeated" in notes:
+                found[entry] = notes["repeated"]
+    return found
 
 
 def stepwise(name: str) -> bool:

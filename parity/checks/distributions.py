@@ -7,6 +7,8 @@ run; the significance is 1e-6, so a correct port is refused by about one seed in
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from scipy import special
 
@@ -21,39 +23,48 @@ SIGNIFICANCE = 1e-6
 
 
 def check_noise(session: Session, case: Case) -> list[Outcome]:
-    """The un-intercepted noise is N(0, sigma), anew for each step, image and pixel.
+    """The port's un-intercepted noise is distributed as the reference's own.
+
+    What the reference's noise is by every test of its own (N(0, sigma); anew for each step, image
+    and pixel) the port's must be too; what it is not is no claim.
 
     The case starts from the middle of the images' range with step size 0, so that every step adds
-    noise and nothing else, and with noise too small for a clip to bind.
+    noise and nothing else, and with noise too small for a clip to bind. A reference whose noise is
+    scaled by the step size shows none then: it is asked on a network of weights 0, whose gradients
+    are 0 whatever the step size.
     """
     assert case.sampler is not None
     seed = case.key
     reference_data = session.ask_reference("unintercepted_samples", case, seed=seed)
+    arrays, reference_about = archive.from_bytes(reference_data, "the reference")
+    theirs = _added(case, arrays["samples"])
+    if not (np.isfinite(theirs).all() and theirs.any()):
+        case = _flat(case)
+        reference_data = session.ask_reference("unintercepted_samples", case, seed=seed)
+        arrays, reference_about = archive.from_bytes(reference_data, "the reference")
+        theirs = _added(case, arrays["samples"])
     data = session.ask_port("unintercepted_samples", case=case, seed=seed)
     if isinstance(data, PortFailed):
         return [failed("noise_distribution", case, data)]
     arrays, about = archive.from_bytes(data, "the port")
-    samples = arrays["samples"].astype(np.float64)
-    steps = np.diff(samples, axis=0, prepend=case.images[np.newaxis].astype(np.float64))
-    findings = noise_findings(steps, case.sampler.noise)
-    arrays, reference_about = archive.from_bytes(reference_data, "the reference")
-    reference = arrays["samples"]
-    p_value = two_samples(samples[0].ravel(), reference[0].ravel())
-    if p_value < SIGNIFICANCE:
-        findings.append(
-            f"the noise of one step is distributed unlike the reference's: standard deviation "
-            f"{samples[0].std():.6g} against {reference[0].std():.6g} (Kolmogorov-Smirnov, two "
-            f"samples of {reference[0].size}, p = {p_value:.2g})"
-        )
+    if arrays["samples"].shape != theirs.shape:
+        text = f"samples have shape {arrays['samples'].shape}, the reference's {theirs.shape}"
+        return [Outcome("noise_distribution", case=case, failure=text)]
+    ours = _added(case, arrays["samples"])
+    assert case.sampler is not None
+    findings, p_value = compared_noise(theirs, ours, case.sampler.noise)
     repeated = []
-    if about["repeated"] and not reference_about["repeated"] and steps.any():
+    again = sorted(set(about["repeated"]) - set(reference_about["repeated"]))
+    again = [step for step in again if ours[step].any()]
+    if again:
+        steps = "" if len(again) == len(ours) else f" in {_steps(again)}"
         text = (
             "two calls of generate_samples, one after the other and nothing seeded between them, "
-            "draw the same noise to the last bit; the reference's two differ"
+            f"draw the same noise{steps}; the reference's two differ"
         )
         part = "generate_samples/noise"
         repeated.append({"id": "noise-seeded", "message": text, "part": part})
-    notes = {"sigma": case.sampler.noise, "measured": float(steps.std()), "p_value": p_value}
+    notes = {"sigma": case.sampler.noise, "measured": float(ours.std()), "p_value": p_value}
     return [
         Outcome(
             "noise_distribution",
@@ -69,31 +80,84 @@ def check_noise(session: Session, case: Case) -> list[Outcome]:
     ]
 
 
-def noise_findings(noise: np.ndarray, sigma: float) -> list[str]:
-    """What is wrong with ``noise`` (steps, B, H, W, C) that should be N(0, sigma), independent."""
-    found = []
+def _added(case: Case, samples: np.ndarray) -> np.ndarray:
+    """What each step added, (steps, B, H, W, C)."""
+    samples = samples.astype(np.float64)
+    return np.diff(samples, axis=0, prepend=case.images[np.newaxis].astype(np.float64))
+
+
+def _flat(case: Case) -> Case:
+    """The case on weights 0, with a step size as large as its noise."""
+    assert case.sampler is not None
+    return dataclasses.replace(
+        case,
+        weights={name: np.zeros_like(array) for name, array in case.weights.items()},
+        sampler=dataclasses.replace(case.sampler, step_size=case.sampler.noise),
+    )
+
+
+def _steps(numbers: list[int]) -> str:
+    word = "step" if len(numbers) == 1 else "steps"
+    return f"{word} {', '.join(str(number) for number in numbers)}"
+
+
+def compared_noise(theirs: np.ndarray, ours: np.ndarray, sigma: float) -> tuple[list[str], float]:
+    """What is wrong with the noise ``ours`` (steps, B, H, W, C), if ``theirs`` is right.
+
+    Returns:
+        Each in words, and the p-value that both are of one distribution. Where the reference draws
+        the same for neighbours, one of them stands for all: no test is of more numbers than were
+        drawn.
+    """
+    if not np.isfinite(theirs).all():  # nothing can be said of it
+        return [], 1.0
+    known = noise_findings(theirs, sigma)
+    once = tuple(slice(0, 1) if axis in known else slice(None) for axis in AXES)
+    one, other = theirs[once], ours[once]
+    known |= noise_findings(one, sigma)
+    found = noise_findings(other if np.isfinite(ours).all() else ours, sigma)
+    findings = [text for kind, text in found.items() if kind not in known]
+    if "finite" in found:
+        return findings, 0.0
+    p_value = two_samples(other.ravel(), one.ravel())
+    if p_value < SIGNIFICANCE:
+        findings.append(
+            f"the noise of one step is distributed unlike the reference's: standard deviation "
+            f"{other.std():.6g} against {one.std():.6g} (Kolmogorov-Smirnov, two "
+            f"samples of {one.size}, p = {p_value:.2g})"
+        )
+    return findings, p_value
+
+
+AXES = ("steps", "images", "rows", "columns", "channels")
+
+
+def noise_findings(noise: np.ndarray, sigma: float) -> dict[str, str]:
+    """What ``noise`` (steps, B, H, W, C) is not, of N(0, sigma) and independent.
+
+    Returns:
+        In words, under "finite", "normal", or the axis along which neighbours are correlated.
+    """
     if not np.isfinite(noise).all():  # no test below would say anything of it
-        return [f"the noise is not finite in {int((~np.isfinite(noise)).sum())} of {noise.size}"]
+        text = f"the noise is not finite in {int((~np.isfinite(noise)).sum())} of {noise.size}"
+        return {"finite": text}
+    found = {}
     values = noise.ravel()
     p_value = normal(values, sigma)
     if p_value < SIGNIFICANCE:
-        found.append(
+        found["normal"] = (
             f"the noise is not N(0, {sigma:g}): {values.size} values have mean {values.mean():.3g} "
             f"and standard deviation {values.std():.6g} (Kolmogorov-Smirnov, p = {p_value:.2g})"
         )
-    pairs = {
-        "steps": (noise[:-1], noise[1:]),
-        "images": (noise[:, :-1], noise[:, 1:]),
-        "rows": (noise[:, :, :-1], noise[:, :, 1:]),
-        "columns": (noise[:, :, :, :-1], noise[:, :, :, 1:]),
-    }
     limit_in_sigmas = float(-special.ndtri(SIGNIFICANCE / 2))
-    for between, (one, other) in pairs.items():
+    for axis, between in enumerate(AXES):
+        along = np.moveaxis(noise, axis, 0)
+        one, other = along[:-1], along[1:]
         if one.size < 16 or one.std() == 0 or other.std() == 0:
             continue
         correlation = float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
         if abs(correlation) > limit_in_sigmas / np.sqrt(one.size):
-            found.append(
+            found[between] = (
                 f"the noise of neighbouring {between} is correlated ({correlation:.3f}); "
                 "it must be drawn anew for each"
             )

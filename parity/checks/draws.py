@@ -45,13 +45,7 @@ def check_draws(case: Case, reference: Trace, port: Trace) -> Outcome:
                 "elsewhere than the reference's: other calls were made of it, or other sizes drawn",
             }
         )
-    if again := port.notes.get("repeated"):
-        text = (
-            f"by itself the port would draw the same numbers again by {again[0]}: it finds its "
-            "generator where an earlier draw of this run found it"
-        )
-        entry = "generate_samples" if case.training is None else "train_step"
-        findings.append({"id": "noise-seeded", "message": text, "part": f"{entry}/noise"})
+    findings += _repeated(case, reference, port)
     failure = None
     if escaped:
         failure = (
@@ -68,6 +62,31 @@ def check_draws(case: Case, reference: Trace, port: Trace) -> Outcome:
         looked=True,
         exhibit=DrawLogs(tuple(compared(reference.draws)), tuple(compared(port.draws))),
     )
+
+
+def _repeated(case: Case, reference: Trace, port: Trace) -> list[dict[str, str]]:
+    """By what the port would repeat its own numbers, of a family of which the reference does not.
+
+    A reference may well: by a stateless operation with the same seed in each step.
+    """
+    entry = "generate_samples" if case.training is None else "train_step"
+    theirs, ours = (
+        {entry: trace.notes.get("repeated", {}), **trace.notes.get("again", {})}
+        for trace in (reference, port)
+    )
+    findings = []
+    for name, repeated in ours.items():
+        again = [text for text, family in repeated.items() if family not in theirs.get(name, ())]
+        if not again:
+            continue
+        before = "an earlier draw of this run" if name == entry else f"an earlier call of {name}"
+        text = (
+            f"by itself the port would draw the same numbers again by {again[0]}: it finds its "
+            f"generator where {before} found it, and the reference's own differ"
+        )
+        found = {"id": "noise-seeded", "message": text, "part": f"{name}/noise"}
+        findings.append(found | ({} if name == entry else {"where": f"{name}, the noise"}))
+    return findings
 
 
 def _comparable(case: Case, draws: Sequence[Draw]) -> list[Draw]:

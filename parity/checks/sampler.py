@@ -22,7 +22,7 @@ from parity.exhibits import Trajectory
 from parity.floor import TRAJECTORY_COPIES
 from parity.outcome import Outcome
 from parity.session import Session
-from parity.traces import Trace
+from parity.traces import PRECISIONS, Trace
 
 SAMPLER_CHECKS = ("samples_teacher_forced", "samples_free_running", "draw_log")
 
@@ -52,6 +52,34 @@ def check_sampler(session: Session, case: Case, *, twice: bool = False) -> list[
     if twice:
         outcomes.append(_escaped(session, case, port))
     return outcomes
+
+
+FEW_STEPS = 2
+"""Steps of the call that returns the last samples alone: enough that these are not the first."""
+
+
+def check_last(session: Session, case: Case) -> Outcome:
+    """What the sampler returns where nobody asks for every step, as most callers do not."""
+    assert case.sampler is not None
+    steps = min(FEW_STEPS, case.sampler.steps)
+    case = dataclasses.replace(case, sampler=dataclasses.replace(case.sampler, steps=steps))
+    last = {"every_step": False}
+    reference, port = session.ask_both(
+        "samples", case, reference={"copies": TRAJECTORY_COPIES, **last}, port=last
+    )
+    if isinstance(port, PortFailed):
+        return failed("samples_free_running", case, port)
+    floors = [float(reference.floors[p]["samples"].max()) for p in PRECISIONS]
+    error32 = float(reference.errors["samples"].max())
+    comparison = compare(
+        "samples",
+        Answer(reference.arrays["float64"]["samples"], floors[0], error32, floors[1]),
+        port.array("float64", "samples"),
+        port.array("float32", "samples"),
+        no_oracle=oracle_trouble(port),
+        same_bits=reference.same_bits(port, "samples"),
+    )
+    return Outcome("samples_free_running", (comparison,), case)
 
 
 def _free_running(session: Session, case: Case, reference: Trace, port: Trace) -> Outcome:

@@ -12,6 +12,7 @@ import numpy as np
 from parity import archive
 from parity.cases import Case
 from parity.checks.network import oracle_trouble
+from parity.checks.preprocessing import GREY
 from parity.comparison import FLOAT64_FLOORS, Verdict
 from parity.errors import PortFailed, ReferenceFailed
 from parity.explain import events
@@ -91,7 +92,8 @@ def explain(session: Session, checks: Sequence[CheckResult], plan: Plan) -> Expl
         others += events.from_findings(checks, "initialisation", "model()")
     preprocessing = next((c for c in checks if c.name == "preprocessing"), None)
     if preprocessing is not None and preprocessing.verdict is Verdict.DIVERGENT:
-        if any(outcome.first_bad is not None for outcome in preprocessing.outcomes):
+        bad = [outcome.first_bad for outcome in preprocessing.outcomes]
+        if any(each is not None and each.array == GREY for each in bad):
             others += _preprocessing(checks)
         else:  # it refuses what it should not, or takes what it should not
             unexplained.append(_check_problem(checks, {"preprocessing"}))

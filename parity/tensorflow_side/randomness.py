@@ -10,8 +10,8 @@ location and scale are ordinary arithmetic in TensorFlow and stay the user's.
 What to know about it:
 
 - A *seed does not select the numbers*: ``stateless_*`` operations and layers with ``seed=`` get
-  fresh numbers at each call, as a reseeded torch generator does. That a sampler reuses its noise
-  is seen where it runs without interception.
+  fresh numbers at each call, as a reseeded torch generator does. That a draw would have repeated
+  an earlier one's numbers is told all the same (``repeated``).
 - Initialisers are served too, but Keras's default for many is ``truncated_normal``, which is not.
   Build models before intercepting.
 - ``keras.random.shuffle`` sorts uniforms, so it draws from the uniform stream and not from the
@@ -29,12 +29,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import inspect
 import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -53,9 +54,12 @@ from tensorflow.python.ops import (
     gen_stateless_random_ops_v2,
 )
 
-from parity.randomness import SharedRandomness
+from parity.randomness import Draw, SharedRandomness
 
 Serve = Callable[[SharedRandomness, tf.Tensor, dict[str, Any]], tf.Tensor | None]
+
+FEW_WHOLE = 8
+"""Whole numbers, or places of a permutation, below which a draw may be another's by chance."""
 
 _active = threading.Lock()
 _drawing_nodes: weakref.WeakKeyDictionary[ConcreteFunction, tuple[str, ...]]
@@ -63,8 +67,14 @@ _drawing_nodes = weakref.WeakKeyDictionary()
 
 
 @contextlib.contextmanager
-def intercepted(randomness: SharedRandomness) -> Iterator[None]:
+def intercepted(
+    randomness: SharedRandomness, repeated: Callable[[str], None] = lambda family: None
+) -> Iterator[None]:
     """Serve every draw of this thread from ``randomness`` and log it; put all back at the end.
+
+    Args:
+        repeated: told the family of a draw whose own numbers, those that the served ones replace,
+            are an earlier draw's: a stateless operation with the same seed, say.
 
     Raises:
         RuntimeError: an interception is active already; each draw can have one source only.
@@ -78,9 +88,10 @@ def intercepted(randomness: SharedRandomness) -> Iterator[None]:
         warnings.filterwarnings("ignore", "Even though the `tf.config.experimental_run_functions_e")
         stack.callback(tf.config.run_functions_eagerly, tf.config.functions_run_eagerly())
         thread = threading.get_ident()
+        own = _Own(repeated)
         for owner, name, operation, serve in _routes():
             original = getattr(owner, name)
-            replacement = _intercepting(original, operation, serve, randomness, thread)
+            replacement = _intercepting(original, operation, serve, randomness, thread, own)
             stack.callback(setattr, owner, name, original)
             setattr(owner, name, replacement)
         stack.callback(setattr, ConcreteFunction, "_call_flat", ConcreteFunction._call_flat)
@@ -117,6 +128,7 @@ def _intercepting(
     serve: Serve | None,
     randomness: SharedRandomness,
     thread: int,
+    own: _Own,
 ) -> Callable[..., Any]:
     """``original`` with its values replaced by served ones where that is possible."""
 
@@ -134,12 +146,31 @@ def _intercepting(
             bound = inspect.signature(original).bind(*args, **kwargs)
             served = serve(randomness, result, bound.arguments)
             if served is not None:
+                own.see(operation, result, randomness.log[-1:])
                 return served
         shape, dtype = _shape_and_dtype(result)
         randomness.not_served(operation + obstacle, shape, dtype)
         return result
 
     return draw
+
+
+class _Own:
+    """The numbers that draws would have given by themselves, to see which come again."""
+
+    def __init__(self, repeated: Callable[[str], None]) -> None:
+        self._repeated = repeated
+        self._seen: set[tuple[str, tuple[int, ...], bytes]] = set()
+
+    def see(self, operation: str, result: tf.Tensor, logged: Sequence[Draw]) -> None:
+        """Of few numbers that are no fractions chance alone may give the same."""
+        if not logged or logged[-1].count < (2 if result.dtype.is_floating else FEW_WHOLE):
+            return
+        values = result.numpy()
+        key = (operation, values.shape, hashlib.sha256(values.tobytes()).digest())
+        if key in self._seen:
+            self._repeated(logged[-1].family)
+        self._seen.add(key)
 
 
 def _noticing(call: Callable[..., Any], randomness: SharedRandomness) -> Callable[..., Any]:

@@ -183,8 +183,11 @@ class TensorFlowRunner(SideRunner):
         def count(*_: Any) -> None:
             randomness.evaluations += 1
 
-        with intercepted(randomness), on_call(model, count):
+        repeated: set[str] = set(notes.get("repeated", ()))
+        with intercepted(randomness, repeated.add), on_call(model, count):
             yield
+        if repeated:
+            notes["repeated"] = sorted(repeated)
 
     @contextlib.contextmanager
     def compiled(self, model: keras.Model, evaluations: int) -> Iterator[None]:

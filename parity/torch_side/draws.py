@@ -138,6 +138,23 @@ _SERVED: dict[str, Callable[[_Call, Any], None]] = {
 }
 
 
+_FAMILIES: dict[Callable[[_Call, Any], None], str] = {
+    _Call.normal: "normal",
+    _Call.uniform: "uniform",
+    _Call.bernoulli: "uniform",
+    _Call.native_dropout: "uniform",
+    _Call.randint: "integers",
+    _Call.random: "integers",
+    _Call.randperm: "permutation",
+}
+
+
+def family_of(operation: str) -> str:
+    """The stream that an operation is served from; its own name if from none."""
+    served = _SERVED.get(operation)
+    return operation if served is None else _FAMILIES[served]
+
+
 class Draws:
     """Serves the drawing operations of one run from ``randomness``, and logs them there.
 

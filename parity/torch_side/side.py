@@ -23,6 +23,7 @@ from parity.side_runner import Arrays, Pulled, Run, SideRunner, as_scores
 from parity.torch_side import localise
 from parity.torch_side.capture import Capture, in_order_of_use
 from parity.torch_side.dispatch import Interception
+from parity.torch_side.draws import family_of
 from parity.torch_side.globals import Globals
 from parity.torch_side.parameters import (
     canonical_weights,
@@ -243,9 +244,14 @@ class TorchRunner(SideRunner):
         with interception, counted(model, randomness):
             yield
         found = {"not_float64": interception.not_float64, "repeated": interception.repeated}
-        for note, names in found.items():
-            if names:
-                notes[note] = [f"{name} ({interception.places[name]})" for name in names]
+        shown = {
+            note: {name: f"{name} ({interception.places[name]})" for name in names}
+            for note, names in found.items()
+        }
+        if shown["not_float64"]:
+            notes["not_float64"] = list(shown["not_float64"].values())
+        for name, text in shown["repeated"].items():
+            notes.setdefault("repeated", {})[text] = family_of(name)
 
     def preprocessed(self, images: np.ndarray) -> np.ndarray:
         function = specs.entry(self.side.preprocess)

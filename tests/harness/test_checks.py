@@ -10,10 +10,14 @@ import pytest
 
 from parity.cases import SamplerCall
 from parity.checks.network import check_batch_independence, check_network
-from parity.checks.sampler import check_sampler
+from parity.checks.refusals import check_refusals
+from parity.checks.sampler import check_last, check_sampler
 from parity.checks.state import check_state_restored
 from parity.comparison import Verdict
+from parity.mutants.judge import LEAN
+from parity.plan import draw
 from parity.recipes import Recipe, WeightsRecipe, make_case
+from parity.runner import run_checks
 from parity.session import Session
 
 HEAD = """
@@ -167,6 +171,66 @@ def test_a_port_without_return_every_step_is_compared_step_by_step(
         found = check_sampler(session, case(session))
     assert all(outcome.verdict.green for outcome in found)
     assert len(found[1].comparisons) == 3
+
+
+@pytest.mark.parametrize("guard", ["isfinite().all()", "isneginf().logical_not().all()"])
+def test_a_network_that_refuses_numbers_that_the_reference_takes_is_red(
+    parity_session: Session, tmp_path: Path, guard: str
+) -> None:
+    text = (
+        "class Port(EnergyModel):\n"
+        "    def forward(self, x):\n"
+        f"        assert x.{guard}\n"
+        "        return super().forward(x)\n"
+        "side = dataclasses.replace(ebm.pair.port, model=Port)\n"
+    )
+    assert [o.findings for o in check_refusals(parity_session, "model")] == [()]
+    with port(parity_session, tmp_path, text) as session:
+        (outcome,) = check_refusals(session, "model")
+    assert "minus infinity: the reference returns" in str(outcome.findings)
+
+
+LAST = """
+def mine(model, images, steps, step_size, noise{option}):
+    every = generate_samples(model, images, steps, step_size, noise, return_every_step=True)
+    return {returned}
+side = dataclasses.replace(ebm.pair.port, generate_samples=mine)
+"""
+OPTION = ", return_every_step=False"
+
+
+@pytest.mark.parametrize(
+    ("option", "returned", "green"),
+    [
+        (OPTION, "every if return_every_step else every[-1]", True),
+        ("", "every[-1]", True),
+        (OPTION, "every if return_every_step else 0.5 * every[-1]", False),
+        (OPTION, "every if return_every_step else every[0]", False),
+        (OPTION, "every", False),
+    ],
+)
+def test_what_is_returned_without_every_step_is_compared(
+    parity_session: Session, tmp_path: Path, option: str, returned: str, green: bool
+) -> None:
+    with port(parity_session, tmp_path, LAST.format(option=option, returned=returned)) as session:
+        found = check_sampler(session, case(session))
+        last = check_last(session, case(session))
+    assert all(outcome.verdict.green for outcome in found)
+    assert last.verdict.green == green
+    assert last.check == "samples_free_running"
+
+
+def test_a_run_and_a_saved_case_ask_for_the_last_alone(
+    parity_session: Session, tmp_path: Path
+) -> None:
+    text = LAST.format(option=OPTION, returned="every if return_every_step else 0.5 * every[-1]")
+    plan = draw(parity_session, LEAN, 0)
+    with port(parity_session, tmp_path, text) as session:
+        (whole,) = run_checks(session, plan, only=("samples_free_running",))
+        assert whole.first_bad is not None
+        saved = whole.first_bad.case
+        (again,) = run_checks(session, plan, only=("samples_free_running",), case=saved)
+    assert (whole.verdict, again.verdict) == (Verdict.DIVERGENT, Verdict.DIVERGENT)
 
 
 def test_other_argument_names_extra_keywords_and_results(

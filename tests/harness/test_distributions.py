@@ -34,7 +34,7 @@ def noise(sigma: float = 0.1) -> np.ndarray:
 
 
 def test_noise_as_it_should_be_finds_nothing() -> None:
-    assert noise_findings(noise(), 0.1) == []
+    assert noise_findings(noise(), 0.1) == {}
 
 
 @pytest.mark.parametrize(
@@ -49,15 +49,15 @@ def test_noise_as_it_should_be_finds_nothing() -> None:
     ],
 )
 def test_other_noise_is_told(made: np.ndarray, says: str) -> None:
-    assert any(says in text for text in noise_findings(made, 0.1))
+    assert any(says in text for text in noise_findings(made, 0.1).values())
 
 
 def test_what_is_not_finite_is_found_though_no_p_value_says_so() -> None:
     """A p-value of NaN is below nothing."""
     noise = np.random.default_rng(0).normal(0.0, 0.01, (4, 3, 8, 8, 1))
-    assert noise_findings(noise, 0.01) == []
+    assert noise_findings(noise, 0.01) == {}
     noise[1, 2, 3, 4, 0] = np.nan
-    assert noise_findings(noise, 0.01) == ["the noise is not finite in 1 of 768"]
+    assert noise_findings(noise, 0.01) == {"finite": "the noise is not finite in 1 of 768"}
     fresh = np.random.default_rng(1).uniform(-1, 1, 500)
     broken = fresh.copy()
     broken[7] = np.inf

@@ -99,6 +99,43 @@ def test_training_noise_that_every_step_draws_alike_is_red_named_and_has_its_lin
     assert f"training.py:{line + 1}" in cause.evidence
 
 
+VALIDATING = "return _losses(model, real, uniform_images(len(real), settings), settings)"
+OWN_FAKES = """own = torch.Generator().manual_seed(0)
+    fakes = torch.rand(real.shape, dtype=real.dtype, generator=own) * 2 - 1
+    return _losses(model, real, fakes, settings)"""
+FORKED = """with torch.random.fork_rng():
+        torch.manual_seed(0)
+        fakes = uniform_images(len(real), settings)
+    return _losses(model, real, fakes, settings)"""
+BUFFER = "self.images = uniform_images(settings.batch_size, settings)"
+OWN_IMAGES = """own = torch.Generator().manual_seed(0)
+        height, width, channels = settings.image_shape
+        shape = (settings.batch_size, channels, height, width)
+        self.images = torch.rand(shape, generator=own) * 2 - 1"""
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "entry"),
+    [
+        ("training.py", VALIDATING, OWN_FAKES, "validate"),
+        ("training.py", VALIDATING, FORKED, "validate"),
+        ("replay_buffer.py", BUFFER, OWN_IMAGES, "replay_buffer"),
+    ],
+)
+def test_numbers_that_every_call_of_another_entry_draws_alike_are_red(
+    parity_session: Session, tmp_path: Path, file: str, before: str, after: str, entry: str
+) -> None:
+    training = make_case(parity_session, draw(parity_session, LEAN, 0).trainings[0])
+    assert all(outcome.verdict.green for outcome in check_training(parity_session, training))
+    with parity_session.with_overlay(overlay(file, before, after, tmp_path)) as session:
+        outcomes = check_training(session, training)
+    (log,) = [outcome for outcome in outcomes if not outcome.verdict.green]
+    assert log.check == "draw_log"
+    (finding,) = log.findings
+    assert finding["id"] == "noise-seeded"
+    assert f"where an earlier call of {entry} found it" in finding["message"]
+
+
 @pytest.mark.parametrize("first", ["np.random.seed(0)", "random.seed(0)"])
 def test_seeding_the_hosts_generators_is_red(
     parity_session: Session, tmp_path: Path, first: str

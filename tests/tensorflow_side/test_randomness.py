@@ -606,3 +606,26 @@ def test_the_published_sampler_is_reproduced_by_its_key(dtype: str) -> None:
     assert [(entry.family, entry.count, entry.dtype) for entry in log.log] == [
         ("normal", 3 * 32 * 32, dtype)
     ] * 3
+
+
+def repeated(draw: Callable[[], Any]) -> list[str]:
+    """The families of draws that would by themselves have given an earlier draw's numbers."""
+    found: list[str] = []
+    with intercepted(shared(), found.append):
+        draw()
+    return found
+
+
+def test_draws_that_would_repeat_their_own_numbers_are_told() -> None:
+    seed = (1, 2)
+    stateless = tf.random.stateless_normal
+    assert repeated(lambda: [stateless((3,), seed) for _ in range(3)]) == ["normal", "normal"]
+    assert repeated(lambda: [stateless((3,), (1, n)) for n in range(3)]) == []
+    assert repeated(lambda: [tf.random.normal((3,)) for _ in range(3)]) == []
+    own = tf.random.Generator.from_seed(0)
+    assert repeated(lambda: [own.normal((3,)) for _ in range(3)]) == []
+    assert repeated(lambda: [tf.random.Generator.from_seed(0).uniform((3,)) for _ in range(2)]) == [
+        "uniform"
+    ]
+    once = tf.random.uniform
+    assert repeated(lambda: [once((3,), 0, 2, tf.int32) for _ in range(40)]) == [], "by chance"

@@ -35,6 +35,7 @@ FILES = {
     "validate": "training.py",
 }
 NUMBER = itertools.count()
+NOISED = "real = real + torch.randn_like(real)"
 
 
 def changed(file: str, old: str, new: str, folder: Path) -> ModuleType:
@@ -133,6 +134,13 @@ def right() -> dict[str, list[str | None]]:
         ("validate", "not real.is_floating_point()", "real.is_floating_point()"),
         ("validate", "not real.is_floating_point()", "False"),
         ("validate", '== "halves" and len(scores) % 2:', '== "halves" or len(scores) % 2:'),
+        ("validate", "not real.is_floating_point()", "not real.isfinite().all()"),
+        ("validate", "not real.is_floating_point()", "real.isposinf().any()"),
+        ("validate", "not real.is_floating_point()", "real.isneginf().any()"),
+        ("train_step", NOISED, f"assert real.isfinite().all()\n    {NOISED}"),
+        ("train_step", NOISED, f"assert not real[-1].isnan().any()\n    {NOISED}"),
+        ("train_step", NOISED, f"assert not real.isneginf().any()\n    {NOISED}"),
+        ("train_step", NOISED, f"real = real.reshape(-1, 1, 32, 32)\n    {NOISED}"),
     ],
 )
 def test_one_changed_token_of_a_guard_is_seen(
