@@ -327,7 +327,7 @@ class Globals:
     def _flags(self, entry: str, before: dict[str, Any], after: dict[str, Any]) -> None:
         for name, value in after.items():
             if value is not MIXED and value != before[name]:  # another has made it so, and is told
-                self._tell(
+                self.tell(
                     entry,
                     name,
                     f"{entry} leaves {name} at {_said(value)}, which was {_said(before[name])}: it "
@@ -369,19 +369,18 @@ class Globals:
                 self._reseeded(entry, whose, "so that it stands alike after calls that began apart")
 
     def _reseeded(self, entry: str, whose: str, how: str) -> None:
-        self._tell(
+        self.tell(
             entry,
             f"{whose} generator",
             f"{entry} seeds {whose} global generator {how}: every call then draws the same, and so "
             "does whatever else is drawn after it; leave it alone, and seed once, outside",
         )
 
-    def _tell(self, entry: str, name: str, message: str) -> None:
+    def tell(self, entry: str, name: str, message: str, id_: str = "global-state") -> None:
+        """Keep a finding of the entry's, of each name one."""
         if (entry, name) not in self._told:
             self._told.add((entry, name))
-            self._found.append(
-                {"id": "global-state", "message": message, "where": entry, "part": entry}
-            )
+            self._found.append({"id": id_, "message": message, "where": entry, "part": entry})
 
 
 def _own_seed(seed: int) -> int:
