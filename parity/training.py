@@ -101,11 +101,15 @@ class Trainer(abc.ABC):
         if "buffer" in state:
             if self.buffer_images is None:
                 raise BadCall("the case gives a replay buffer, and this side declares none")
-            self.buffer_images.write(state["buffer"], self.tensor)
+            self.buffer_images.write(state["buffer"], self.own_tensor)
 
     @abc.abstractmethod
     def tensor(self, images: np.ndarray) -> Any:
-        """Canonical images as a tensor in this side's layout."""
+        """Canonical images as a tensor in this side's layout, as a caller hands them over."""
+
+    def own_tensor(self, images: np.ndarray) -> Any:
+        """As the side keeps them itself: never a view."""
+        return self.tensor(images)
 
     @abc.abstractmethod
     def recording(self, gradients: Arrays) -> contextlib.AbstractContextManager[None]:
