@@ -224,7 +224,9 @@ def draw(session: Session, profile: Profile, seed: int) -> Plan:
         trajectories=(*published, *walked.cases),
         noises=tuple(_noise(session, seed, number) for number in range(profile.noises)),
         states=_states(session, pool, profile.states, seed),
-        trainings=_with_a_long_one(session, (*fixed, *ran.cases), profile.training_steps),
+        trainings=_with_a_view(
+            _with_a_long_one(session, (*fixed, *ran.cases), profile.training_steps)
+        ),
         initialisations=tuple(
             (settings, tuple(seed + n for n in range(1 if settings is None else 4)))
             for settings in (None, *pool)[:claimed]
@@ -256,6 +258,13 @@ def _with_a_long_one(session: Session, recipes: Sequence[Recipe], steps: int) ->
     training = dataclasses.replace(_training(recipes[number]), steps=steps, iterations=0)
     longer = dataclasses.replace(recipes[number], training=training)
     return (*recipes[:number], longer, *recipes[number + 1 :])
+
+
+def _with_a_view(recipes: tuple[Recipe, ...]) -> tuple[Recipe, ...]:
+    """The recipes of training, the last with real images that are a view, if none of them are."""
+    if not recipes or any(recipe.view for recipe in recipes):
+        return recipes
+    return (*recipes[:-1], dataclasses.replace(recipes[-1], view=True))
 
 
 def _training(recipe: Recipe) -> TrainingRecipe:

@@ -219,8 +219,15 @@ class SideRunner(abc.ABC):
     def moments(self, settings: Mapping[str, Any] | None) -> list[str]:
         """What the reference's optimizer keeps for each weight, such as "momentum"."""
 
-    def entered(self, entry: str) -> contextlib.AbstractContextManager[None]:
-        """Around one call of the user's code, whatever that is asked for."""
+    def entered(
+        self, entry: str, *given: Any, model: Any = None
+    ) -> contextlib.AbstractContextManager[None]:
+        """Around one call of the user's code, whatever that is asked for.
+
+        Args:
+            given: images that it is handed, which are to be left as they are.
+            model: one that it is handed and is to leave as it was.
+        """
         return contextlib.nullcontext()
 
     def left_behind(self) -> list[dict[str, str]]:
@@ -506,8 +513,9 @@ class SideRunner(abc.ABC):
         return model
 
     def _preprocess_call(self, images: np.ndarray, argument: str, edit: str) -> None:
-        given = refusals.edited(images, edit) if argument else images
-        with self.entered("preprocess"):
+        edited = refusals.edited(images, edit) if argument else images
+        given = edited.copy()  # those of a request cannot be written
+        with self.entered("preprocess", given):
             specs.entry(self.side.preprocess)(given)
 
     def _model_call(self, case: Case, argument: str, value: Any) -> None:

@@ -113,4 +113,5 @@ def trainings(draw: DrawFn, session: Session, *, max_steps: int = 1) -> Recipe:
             iterations=draw(st.sampled_from([0, 1, 10, 1000])),
             buffer=buffer,
         ),
+        view=draw(st.booleans()),
     )

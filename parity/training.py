@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, np.ndarray]
 
+IMAGES = {"train_step": 2, "validate": 1}
+"""Which argument is the caller's batch of images."""
+
 
 class Trainer(abc.ABC):
     """A model, its optimizer and its replay buffer, ready to take steps.
@@ -56,7 +59,9 @@ class Trainer(abc.ABC):
         function = specs.entry(declared)
         settings = self.runner.settings_of(self.case)
         takes = settings is not None and "settings" in inspect.signature(function).parameters
-        with self.runner.entered(entry):
+        given = [arguments[IMAGES[entry]]] if entry in IMAGES else []
+        model = arguments[0] if entry == "validate" else None
+        with self.runner.entered(entry, *given, model=model):
             return function(*arguments, **({"settings": settings} if takes else {}))
 
     def step(self, real: np.ndarray) -> Arrays:
@@ -96,11 +101,15 @@ class Trainer(abc.ABC):
         if "buffer" in state:
             if self.buffer_images is None:
                 raise BadCall("the case gives a replay buffer, and this side declares none")
-            self.buffer_images.write(state["buffer"], self.tensor)
+            self.buffer_images.write(state["buffer"], self.own_tensor)
 
     @abc.abstractmethod
     def tensor(self, images: np.ndarray) -> Any:
-        """Canonical images as a tensor in this side's layout."""
+        """Canonical images as a tensor in this side's layout, as a caller hands them over."""
+
+    def own_tensor(self, images: np.ndarray) -> Any:
+        """As the side keeps them itself: never a view."""
+        return self.tensor(images)
 
     @abc.abstractmethod
     def recording(self, gradients: Arrays) -> contextlib.AbstractContextManager[None]:

@@ -21,6 +21,7 @@ from parity.explain.sampler.probe import CURVATURE, Probe
 from parity.randomness import SharedRandomness, host_generators_seeded
 from parity.side_runner import Arrays, Pulled, Run, SideRunner, as_scores
 from parity.torch_side import localise
+from parity.torch_side.arguments import watched
 from parity.torch_side.capture import Capture, in_order_of_use
 from parity.torch_side.dispatch import Interception
 from parity.torch_side.draws import family_of
@@ -106,8 +107,9 @@ class TorchRunner(SideRunner):
 
         def order() -> list[str]:
             dtype = next((t.dtype for t in state(model).values()), torch.get_default_dtype())
-            with self.entered("the network"):
-                return in_order_of_use(model, state(model), self.tensor(case.images).to(dtype))
+            images = self.tensor(case.images).to(dtype)
+            with self.entered("the network", images):
+                return in_order_of_use(model, state(model), images)
 
         return order
 
@@ -123,7 +125,7 @@ class TorchRunner(SideRunner):
         model.eval()
         x = self.tensor(images).requires_grad_()
         gradients: Tensor | None = None
-        with self.entered("the network"):
+        with self.entered("the network", x):
             scores = model(x)
             if scores.requires_grad:
                 by = cotangent_of(scores, len(images), pulled)
@@ -146,8 +148,9 @@ class TorchRunner(SideRunner):
     def _activations(self, model: nn.Module, images: np.ndarray) -> Arrays:
         layers = localise.layers_of(model, self._matches[model])
         model.eval()
-        with torch.no_grad(), self.entered("the network"), Capture(layers) as capture:
-            model(self.tensor(images))
+        x = self.tensor(images)
+        with torch.no_grad(), self.entered("the network", x), Capture(layers) as capture:
+            model(x)
         return {
             f"activations/{layer}": layouts.images_to_canonical(to_numpy(output), self.side.layout)
             for layer, output in capture.outputs.items()
@@ -256,8 +259,11 @@ class TorchRunner(SideRunner):
     def preprocessed(self, images: np.ndarray) -> np.ndarray:
         function = specs.entry(self.side.preprocess)
         self._calls += 1
-        with host_generators_seeded(self._calls), self.entered("preprocess"):
-            result = function(images)
+        # Those of a request cannot be written; in one of the two precisions they are a view.
+        view = torch.get_default_dtype() is torch.float32
+        given = every_other_level(images) if view else images.copy()
+        with host_generators_seeded(self._calls), self.entered("preprocess", given):
+            result = function(given)
         return layouts.images_to_canonical(to_numpy(torch.as_tensor(result)), self.side.layout)
 
     def as_tensor(self, array: np.ndarray) -> Tensor:
@@ -270,8 +276,13 @@ class TorchRunner(SideRunner):
     def seed(self, seed: int) -> None:
         self._globals.seed(seed)
 
-    def entered(self, entry: str) -> contextlib.AbstractContextManager[None]:
-        return self._globals.entered(entry)
+    @contextlib.contextmanager
+    def entered(self, entry: str, *given: Any, model: Any = None) -> Iterator[None]:
+        with self._globals.entered(entry), watched(entry, given, model, self._tell):
+            yield
+
+    def _tell(self, entry: str, id_: str, message: str) -> None:
+        self._globals.tell(entry, id_, message, id_)
 
     def left_behind(self) -> list[dict[str, str]]:
         return self._globals.take()
@@ -364,8 +375,16 @@ class TorchRunner(SideRunner):
         contiguous, and a port that uses ``view`` would raise through the harness's fault. It can
         use ``view`` on every other element.
         """
-        tensor = torch.from_numpy(layouts.images_from_canonical(images, self.side.layout))
+        tensor = self.contiguous(images)
         return every_other(tensor) if self._hands_views else tensor
+
+    def contiguous(self, images: np.ndarray) -> Tensor:
+        return torch.from_numpy(layouts.images_from_canonical(images, self.side.layout))
+
+
+def every_other_level(images: np.ndarray) -> np.ndarray:
+    """The same grey levels as a view with gaps between them, which hold the opposite levels."""
+    return np.stack([images, np.iinfo(images.dtype).max - images], axis=-1)[..., 0]
 
 
 def every_other(tensor: Tensor) -> Tensor:

@@ -46,6 +46,9 @@ class TorchTrainer(Trainer):
     def tensor(self, images: np.ndarray) -> Tensor:
         return self.runner.tensor(images)
 
+    def own_tensor(self, images: np.ndarray) -> Tensor:
+        return self.runner.contiguous(images)
+
     @contextlib.contextmanager
     def recording(self, gradients: Arrays) -> Iterator[None]:
         """The ``.grad`` of every parameter as it is when the optimizer's step begins."""

@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 from ebm.settings import ACTIVATIONS
 from parity import goldens
 from parity.cases import Case
+from parity.checks.training import check_training
 from parity.exercised import Value, choose, found_in
 from parity.messages import case_in_words
-from parity.plan import Plan, _with_a_long_one, beside_golden
+from parity.mutants.judge import LEAN
+from parity.plan import Plan, _with_a_long_one, _with_a_view, beside_golden, draw
 from parity.profiles import profile_named
 from parity.recipes import Recipe, TrainingRecipe, WeightsRecipe, make_case
 from parity.recorded import Recorded
@@ -111,6 +113,48 @@ def test_what_is_wrong_on_views_alone_or_late_is_red(
     wrong: str, golden: tuple[Session, Plan], tmp_path: Path
 ) -> None:
     assert red(golden, WRONG_LATE[wrong], tmp_path)
+
+
+WRONG_TRAINING = {
+    "losses": "    real = real + torch.randn_like(real) * settings.noise\n",
+    "validation": "    if not real.is_floating_point():\n",
+}
+
+
+@pytest.mark.parametrize("check", WRONG_TRAINING)
+def test_training_that_is_wrong_on_views_alone_is_red_in_the_smallest_plan(
+    check: str, parity_session: Session, tmp_path: Path
+) -> None:
+    before = WRONG_TRAINING[check]
+    after = f"    if not real.is_contiguous():\n        real = real * 0\n{before}"
+    plan = draw(parity_session, LEAN, 0)
+    recipe = next(recipe for recipe in plan.trainings if recipe.view)
+    with parity_session.with_overlay(overlay("training.py", before, after, tmp_path)) as session:
+        wrong, right = (
+            {o.check: o.verdict for o in check_training(session, make_case(session, each))}[check]
+            for each in (recipe, dataclasses.replace(recipe, view=False))
+        )
+    assert not wrong.green
+    assert right.green
+
+
+def test_preprocessing_that_is_wrong_on_views_alone_is_red(
+    parity_session: Session, tmp_path: Path
+) -> None:
+    before = "    images = np.asarray(images)\n"
+    after = f"    images = images * images.flags.c_contiguous\n{before}"
+    plan = draw(parity_session, LEAN, 0)
+    with parity_session.with_overlay(overlay("images.py", before, after, tmp_path)) as session:
+        (check,) = run_checks(session, plan, only=("preprocessing",))
+    assert not check.verdict.green
+
+
+@pytest.mark.parametrize("views", [(), (False,), (False, False), (True, False)])
+def test_some_training_case_has_a_view_if_there_is_any(views: tuple[bool, ...]) -> None:
+    recipes = [Recipe(WeightsRecipe(seed=n), view=view) for n, view in enumerate(views)]
+    assert [recipe.view for recipe in _with_a_view(tuple(recipes))] == (
+        list(views) if any(views) else [False] * (len(views) - 1) + [True] * bool(views)
+    )
 
 
 # What is enumerated, and what is chosen of it.

@@ -207,6 +207,60 @@ def test_a_flag_left_by_any_entry_is_told_of_that_entry(
         assert all(outcome.verdict.green for outcome in outcomes), "one fault poisons no other case"
 
 
+HANDED = {
+    "validate": ("model.eval()", "mode-not-restored", "validate leaves the model in eval mode"),
+    "preprocess": (
+        "given, grey = grey, grey.copy(); given *= 0",
+        "input-mutated",
+        "preprocess changes the caller's images",
+    ),
+    "forward": (
+        "given, x = x, x.clone(); given.data.zero_()",
+        "input-mutated",
+        "the network changes the caller's images",
+    ),
+}
+
+
+@pytest.mark.parametrize("entry", HANDED)
+def test_what_an_entry_changes_of_what_it_is_handed_is_red(
+    parity_session: Session, tmp_path: Path, entry: str
+) -> None:
+    """Each was green, for the answers are right: but a caller uses images and model again."""
+    first, id_, said = HANDED[entry]
+    plan = draw(parity_session, LEAN, 0)
+    left = dict.fromkeys(ENTRIES, "pass") | {entry: first}
+    with port(parity_session, tmp_path, LEAVING.format(**left)) as session:
+        training = make_case(session, plan.trainings[0])
+        outcomes = check_training(session, training) if entry == "validate" else []
+        only = ("energies", "preprocessing", "state_restored")
+        *checks, state = run_checks(session, plan, only=only)
+    assert state.name == "state_restored"
+    verdicts = [outcome.verdict for outcome in outcomes] + [check.verdict for check in checks]
+    assert all(verdict.green for verdict in verdicts), "nothing is poisoned"
+    assert state.verdict is Verdict.DIVERGENT
+    found = {f["id"]: f["message"] for outcome in state.outcomes for f in outcome.findings}
+    assert set(found) == {id_}
+    assert said in found[id_]
+
+
+def test_a_batch_overwritten_in_training_is_red_and_named(
+    parity_session: Session, tmp_path: Path
+) -> None:
+    before = (
+        "real = real + torch.randn_like(real) * settings.noise\n    real = real.clamp(-1.0, 1.0)"
+    )
+    after = "real += torch.randn_like(real) * settings.noise\n    real.clamp_(-1.0, 1.0)"
+    plan = draw(parity_session, LEAN, 0)
+    with parity_session.with_overlay(overlay("training.py", before, after, tmp_path)) as session:
+        checks = run_checks(session, plan, only=("losses", "training_state", "state_restored"))
+        explanation = explain(session, checks, plan)
+    assert {c.name for c in checks if not c.verdict.green} == {"state_restored"}
+    (cause,) = explanation.causes
+    assert (cause.id, cause.where) == ("input-mutated", "train_step")
+    assert not explanation.unexplained
+
+
 def test_a_port_that_leaves_nothing_behind_has_no_finding(
     parity_session: Session, tmp_path: Path
 ) -> None:
