@@ -114,7 +114,7 @@ def test_what_was_finished_is_reported_whatever_ends_the_run(
     path = tmp_path / "report.json"
     assert cli.main(["check", *ONE, "--json", str(path)]) == status
     out = capsys.readouterr().out.splitlines()
-    assert out[1].split()[:3] == ["preprocessing", "identical", "2"]
+    assert out[1].split()[:3] == ["preprocessing", "identical", "5"]
     assert out[-1].startswith("NO PARITY: identical (only preprocessing)")
     report = json.loads(path.read_text())
     assert report["checks"][0]["verdict"] == "identical"
