@@ -197,7 +197,7 @@ ATTACKS = (
         "wrong from the 61st step on",
         "each plan has a trajectory that is longer",
         1,
-        r"^samples_free_running +divergent(.|\n)*samples\[60\]",
+        r"^samples_free_running +divergent(.|\n)*first at samples\[6[0-3]\]",
         edit(
             "langevin.py",
             ("for _ in range(steps):", "for n in range(steps):"),
