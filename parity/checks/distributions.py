@@ -15,6 +15,7 @@ from scipy import special
 from parity import archive
 from parity.cases import Case
 from parity.checks.network import failed
+from parity.comparison import Comparison, Verdict
 from parity.errors import PortFailed
 from parity.outcome import Outcome
 from parity.session import Session, Settings
@@ -46,6 +47,10 @@ def check_noise(session: Session, case: Case) -> list[Outcome]:
     data = session.ask_port("unintercepted_samples", case=case, seed=seed)
     if isinstance(data, PortFailed):
         return [failed("noise_distribution", case, data)]
+    if not np.isfinite(theirs).all():
+        problem = "the reference's own noise is not finite: nothing can be held against it"
+        unseen = Comparison("noise", Verdict.UNCHECKED, problem=problem)
+        return [Outcome("noise_distribution", (unseen,), case)]
     arrays, about = archive.from_bytes(data, "the port")
     if arrays["samples"].shape != theirs.shape:
         text = f"samples have shape {arrays['samples'].shape}, the reference's {theirs.shape}"
@@ -102,15 +107,13 @@ def _steps(numbers: list[int]) -> str:
 
 
 def compared_noise(theirs: np.ndarray, ours: np.ndarray, sigma: float) -> tuple[list[str], float]:
-    """What is wrong with the noise ``ours`` (steps, B, H, W, C), if ``theirs`` is right.
+    """What is wrong with the noise ``ours`` (steps, B, H, W, C), if ``theirs``, finite, is right.
 
     Returns:
         Each in words, and the p-value that both are of one distribution. Where the reference draws
         the same for neighbours, one of them stands for all: no test is of more numbers than were
         drawn.
     """
-    if not np.isfinite(theirs).all():  # nothing can be said of it
-        return [], 1.0
     known = noise_findings(theirs, sigma)
     once = tuple(slice(0, 1) if axis in known else slice(None) for axis in AXES)
     one, other = theirs[once], ours[once]

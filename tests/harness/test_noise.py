@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
-from parity.checks.distributions import AXES, compared_noise
+from parity import archive
+from parity.cases import SamplerCall
+from parity.checks.distributions import AXES, check_noise, compared_noise
+from parity.comparison import Verdict
 from parity.mutants.judge import LEAN
 from parity.plan import draw
+from parity.recipes import Recipe, WeightsRecipe, make_case
 from parity.runner import run_checks
 from parity.session import Session
 from parity.side_runner import added_alike
@@ -155,3 +161,15 @@ def test_noise_that_the_reference_repeats_too_is_green(opened: Session, tmp_path
     alone = red(opened, write(tmp_path / "alone", PLAIN, PLAIN, NORMAL[0], STATELESS[1]))
     assert set(alone) == {"draw_log", "noise_distribution"}
     assert "and the reference's own differ" in alone["draw_log"]
+
+
+def test_a_reference_whose_noise_is_no_number_proves_nothing(parity_session: Session) -> None:
+    call = SamplerCall(steps=3, step_size=0.0, noise=0.005)
+    case = make_case(parity_session, Recipe(WeightsRecipe(), batch=2, sampler=call))
+    samples = np.full((3, *case.images.shape), np.nan, np.float32)
+    answer = archive.to_bytes({"samples": samples}, {"repeated": []})
+    asked = types.SimpleNamespace(
+        ask_reference=lambda *_, **__: answer, ask_port=lambda *_, **__: answer
+    )
+    (outcome,) = check_noise(cast(Session, asked), case)
+    assert outcome.verdict is Verdict.UNCHECKED
