@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -73,5 +73,5 @@ def full_map(inputs: int, outputs: int, target: Sequence[int]) -> Layout | None:
     return Layout((*spatial, channels, outer), axes, tuple(target), "(... c) out -> out c ...")
 
 
-def _long(shape: object) -> list[int]:
-    return [n for n in shape if n != 1]  # type: ignore[attr-defined]
+def _long(shape: Iterable[int]) -> list[int]:
+    return [n for n in shape if n != 1]

@@ -267,17 +267,14 @@ def flags() -> dict[str, Any]:
     """Every flag as it is now."""
     found = {}
     for name, read in READ.items():
-        try:
-            found[name] = read()
-        except Exception:  # torch raises where a flag of an older name cannot say it all
-            found[name] = MIXED
+        found[name] = _value(read)
     return found
 
 
 def _value(read: Read) -> Any:
     try:
         return read()
-    except Exception:
+    except Exception:  # torch raises where a flag of an older name cannot say it all
         return MIXED
 
 
