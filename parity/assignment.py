@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 Fits = Sequence[Set[int]]
 
@@ -42,6 +40,11 @@ def possible(fits: Fits) -> list[set[int]]:
     some = perfect(fits)
     if some is None:
         return [set() for _ in fits]
+    if all(len(others) == 1 for others in fits):
+        return [set(others) for others in fits]
+    from scipy.sparse import csr_array  # a quarter of a second, which few pairs need
+    from scipy.sparse.csgraph import connected_components
+
     # Two items may swap what they have, if need be through others, within a strong component.
     holder = {other: item for item, other in some.items()}
     edges = [(item, holder[o]) for item, others in enumerate(fits) for o in others if o in holder]

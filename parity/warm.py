@@ -19,6 +19,7 @@ it is killed.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -39,7 +40,7 @@ READ_AT_IMPORT = (
 USED = ("execnet", "hypothesis.strategies", "numpy", "safetensors.numpy", "scipy.special")
 IMPORTED = {
     "reference": ("tensorflow", "keras", *USED),
-    "port": ("torch", *USED),
+    "port": ("torch", "torch._dynamo", *USED),
     "command": (*USED, "rich.console", "rich.markup", "rich.progress", "rich.table"),
 }
 """What is imported for each role: nothing of this package, or of whoever uses it."""
@@ -186,6 +187,7 @@ class Nursery:
         asked["path"] = [folder for folder in path.split(os.pathsep) if folder]
         for module in self.modules:
             __import__(module)
+        gc.freeze()  # what is here is nobody's garbage, and a fork need not look through it
         taken = {name.partition(".")[0] for name in sys.modules}
         taken |= {"sitecustomize", "usercustomize"}  # which an interpreter imports if there are any
         return not taken & set(_importable([cwd, *asked["path"]]))

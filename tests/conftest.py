@@ -12,6 +12,7 @@ import pytest
 
 from parity import warm
 from parity.session import Session
+from tests import amount
 
 # "ci" is Hypothesis's own: derandomised, no database. Deadlines are off everywhere, for a case
 # runs in other processes, the first of a kind including their imports.
@@ -26,14 +27,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="leave out none of the tests marked few")
 
 
+def _all_asked_for(config: pytest.Config) -> bool:
+    named = any("::" in argument for argument in config.args)
+    return bool(config.getoption("--all") or config.option.keyword or named)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of what takes long, and of many of a kind, a few; all where they are asked for.
 
     ``@pytest.mark.few(3)`` on a test with parameters lets three of them run, spread over the list;
     ``few(0)`` none. ``--all``, ``-k`` and a test named by its id ask for all.
     """
-    named = any("::" in argument for argument in config.args)
-    if config.getoption("--all") or config.option.keyword or named:
+    if _all_asked_for(config):
         return
     kinds: dict[tuple[str, int], list[pytest.Item]] = {}
     for item in items:
@@ -49,6 +54,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_configure(config: pytest.Config) -> None:
     """Sides begin with their framework imported: here, and in all commands that tests start."""
+    if _all_asked_for(config):
+        os.environ[amount.EVERYTHING] = "1"
     if not hasattr(config, "workerinput"):  # of pytest-xdist's: its workers find them
         nurseries = contextlib.ExitStack()
         nurseries.enter_context(warm.nurseries())

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from parity.randomness import host_generators_seeded
+from parity.torch_side.modes import Mode
 
 
 class Anchors:
@@ -74,7 +74,7 @@ class Anchors:
         return layer if number == 1 else f"{layer}#{number}"
 
 
-class Capture(TorchDispatchMode):
+class Capture(Mode):
     """Records ``layer -> output`` while active.
 
     Args:

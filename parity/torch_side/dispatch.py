@@ -25,10 +25,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from parity.randomness import SharedRandomness
 from parity.torch_side.draws import Draws
+from parity.torch_side.modes import Mode
 
 #: What a float64 run must not contain; complex64 is two float32.
 LOW_PRECISION = frozenset(
@@ -40,7 +40,7 @@ _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 _NOT_THE_PORT = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 
 
-class Interception(TorchDispatchMode):
+class Interception(Mode):
     """Serves draws, promotes requests for float32, tracks memory; each only if asked to.
 
     Args:

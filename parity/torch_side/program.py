@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from parity.errors import BadCall
 from parity.torch_side.capture import storage
+from parity.torch_side.modes import Mode
 from parity.values.table import Called, Fingerprint, Table, Use, fingerprint
 
 Arrays = dict[str, np.ndarray]
@@ -210,7 +210,7 @@ class TorchProgram:
             self.changed |= {n for n, x in given.items() if x._version != kept[n]}
 
 
-class _Recording(TorchDispatchMode):
+class _Recording(Mode):
     """Fingerprints of what a module computes while active, of modules' calls, of weights' uses."""
 
     def __init__(self, model: nn.Module) -> None:

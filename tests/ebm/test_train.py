@@ -60,7 +60,7 @@ def assert_same(path: Path, other: Path) -> None:
         assert np.array_equal(state[name], array), name
 
 
-@pytest.mark.few(1)
+@pytest.mark.few(0)
 @pytest.mark.parametrize("framework", ["torch", "tensorflow"])
 def test_a_killed_run_resumes_to_the_same_bits(framework: str, tmp_path: Path) -> None:
     """SIGKILL and SIGINT at random moments, then resumed, against a run left alone."""
@@ -173,6 +173,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.few(0)
 def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
     command = [
         *warm.interpreter("port"),

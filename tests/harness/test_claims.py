@@ -112,6 +112,7 @@ def test_a_sampler_without_clips_is_green(opened: Session, tmp_path: Path) -> No
     assert check.verdict is Verdict.DIVERGENT
 
 
+@pytest.mark.few(0)
 def test_images_of_another_range_are_clipped_there(opened: Session, tmp_path: Path) -> None:
     """Seen unchecked: a clip to [0, 255] never bound, for limits were looked for at 1."""
     wrong = {"none": "x", "only_low": "x.clamp(min=LOW)", "only_high": "x.clamp(max=HIGH)"}

@@ -83,7 +83,8 @@ def test_the_schema_test_can_fail() -> None:
 def test_a_wrong_port_exits_1_and_says_where_how_much_and_how_to_reproduce(tmp_path: Path) -> None:
     spec = write_port(["energies averaged before the gradient"], tmp_path)
     path = tmp_path / "report.json"
-    run = parity("check", "--port", spec, "--only", "samples_teacher_forced", "--json", str(path))
+    only = ("--only", "samples_teacher_forced")
+    run = parity("check", *GOLDEN, "--port", spec, *only, "--json", str(path))
     assert run.returncode == 1
     report = json.loads(path.read_text())
     jsonschema.validate(report, SCHEMA)
@@ -95,7 +96,7 @@ def test_a_wrong_port_exits_1_and_says_where_how_much_and_how_to_reproduce(tmp_p
     count = out.index("elements differ by more than the bound")
     worst = out.index("worst at [")
     allowed = out.index("64 x the noise floor")
-    reproduce = out.index(f"--port {spec} --profile quick --seed 0 --only samples_teacher_forced")
+    reproduce = out.index(f"--port {spec} --golden goldens --profile quick --seed 0")
     accept = out.index('accept = [{check = "samples_teacher_forced", where = "", max_residual')
     assert headline < count < worst < allowed < reproduce < accept
     assert "NO PARITY: divergent" in out
@@ -107,7 +108,7 @@ def test_a_port_that_raises_is_invalid(tmp_path: Path) -> None:
         "def preprocess(images):\n    raise RuntimeError('no such luck')\n"
         "entries = {'preprocess': preprocess}",
     )
-    run = parity("check", "--port", spec, *ONE_CHECK)
+    run = parity("check", *GOLDEN, "--port", spec, *ONE_CHECK)
     assert run.returncode == 1
     assert "preprocessing: invalid" in run.stdout
     assert "the port raised RuntimeError: no such luck" in run.stdout
@@ -132,9 +133,9 @@ def test_a_port_that_hangs_is_invalid(tmp_path: Path) -> None:
         tmp_path,
         "def preprocess(images):\n    time.sleep(1000)\nentries = {'preprocess': preprocess}",
     )
-    run = parity("check", "--port", spec, *GOLDEN, *ONE_CHECK, "--timeout", "20")
+    run = parity("check", "--port", spec, *GOLDEN, *ONE_CHECK, "--timeout", "8")
     assert run.returncode == 1
-    assert "the port did not answer 'preprocess' within 20 s" in run.stdout
+    assert "the port did not answer 'preprocess' within 8 s" in run.stdout
 
 
 def test_a_reference_that_raises_is_never_the_ports_fault(tmp_path: Path) -> None:
@@ -178,7 +179,7 @@ def test_a_port_that_does_not_import_shows_the_users_traceback_then_one_line(
 ) -> None:
     path = tmp_path / "port.py"
     path.write_text("import parity\nside = parity.TorchSide(model=undefined_name)\n")
-    run = parity("check", "--port", str(path))
+    run = parity("check", *GOLDEN, "--port", str(path))
     assert run.returncode == 1
     lines = run.stderr.strip().splitlines()
     assert any("port.py" in line and "line 2" in line for line in lines)
@@ -240,6 +241,7 @@ def test_weights_of_another_model_are_refused_by_name(tmp_path: Path) -> None:
         assert text in run.stderr
 
 
+@pytest.mark.few(0)
 def test_altered_weights_are_refused_by_name(tmp_path: Path) -> None:
     data = bytearray((ROOT / "weights" / "energy_model.safetensors").read_bytes())
     data[-100] ^= 1
@@ -250,7 +252,7 @@ def test_altered_weights_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_in_process_runs_the_port_in_the_parent() -> None:
-    run = parity("check", "--in-process", *ONE_CHECK)
+    run = parity("check", *GOLDEN, "--in-process", *ONE_CHECK)
     assert run.returncode == 0, run.stdout + run.stderr
 
 

@@ -95,7 +95,7 @@ for name in ("time_ns", "monotonic_ns", "perf_counter_ns", "process_time_ns"):
 """
 
 
-@pytest.mark.few(1)
+@pytest.mark.few(0)
 @pytest.mark.parametrize(
     "mutants",
     [

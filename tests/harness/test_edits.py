@@ -132,7 +132,7 @@ def edit_of(file: str, old: str, new: str) -> Edit:
     return Edit(file, "constant", start, start + len(old), new, 1, old, new)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("file", "old", "new", "red"),
     [

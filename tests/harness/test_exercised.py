@@ -72,7 +72,7 @@ OTHERWISE = {
 """Each activation a little wrong, on one side of its kink where it has one."""
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_an_activation_that_is_wrong_is_red(
     activation: str, golden: tuple[Session, Plan], tmp_path: Path
@@ -107,7 +107,7 @@ WRONG_LATE = {
 }
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("wrong", WRONG_LATE)
 def test_what_is_wrong_on_views_alone_or_late_is_red(
     wrong: str, golden: tuple[Session, Plan], tmp_path: Path

@@ -98,6 +98,7 @@ def test_each_error_has_its_status(
     assert cli.main(["check"]) == status
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("error", "status"), [(IndexError("i"), 4), (KeyboardInterrupt(), 130)])
 def test_what_was_finished_is_reported_whatever_ends_the_run(
     error: BaseException,
@@ -212,7 +213,7 @@ def test_a_framework_that_a_file_asks_for_and_that_is_missing_is_told(tmp_path: 
     assert "reference.py needs tensorflow, which is not installed here" in str(told("port", shown))
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("arguments", "status", "last"),
     [

@@ -83,6 +83,7 @@ def test_nan_is_located_and_not_guessed_at(parity_session: Session, tmp_path: Pa
     assert "port nan" in found.unexplained[0].evidence
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("end", [".squeeze(1)[:, None, None]", ".expand(-1, 3)", "[:1]"])
 def test_energies_of_another_rank_or_number(
     parity_session: Session, tmp_path: Path, end: str

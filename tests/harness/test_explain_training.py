@@ -88,7 +88,7 @@ def named(explanation: Explanation) -> set[tuple[str, str]]:
     return {(cause.id, cause.where) for cause in explanation.causes}
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "changes",
     [
@@ -116,7 +116,7 @@ def test_a_tensor_of_another_dtype_stays_a_finding(parity_session: Session, tmp_
     assert "has dtype float64 from the port in a float32 run" in str(losses.first_bad)
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("changes", "expected", "says"),
     [
@@ -212,7 +212,7 @@ def hyperparameter(what: str) -> tuple[str, str]:
     return "optimizer-hyperparameter", f"optimizer, its {what}"
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("arguments", "expected", "says"),
     [

@@ -96,6 +96,7 @@ def test_the_correct_port_is_green_and_nothing_is_told(session: Session, tmp_pat
     assert told(session, tmp_path) == (set(), Explanation())
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("edit", "where", "solved"),
     [
@@ -125,6 +126,7 @@ def test_of_a_normalisation_nothing_but_its_epsilon_is_guessed(
     assert "no other number added to the variance reproduces it" in left.evidence
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("slope", "told_slope"), [("0.01", "slope 0.01"), ("0.3", "slope 0.3 ")])
 def test_the_slope_of_a_layer_that_is_an_activation_is_named(
     session: Session, tmp_path: Path, slope: str, told_slope: str
@@ -153,6 +155,7 @@ def test_what_lies_behind_a_join_is_told_once(session: Session, tmp_path: Path) 
     assert "Add cannot be refitted" in left.evidence
 
 
+@pytest.mark.few(1)
 def test_a_layer_of_another_size_is_not_called_missing(session: Session, tmp_path: Path) -> None:
     edits = (
         ("(120, 1)", "(60, 1)"),

@@ -70,6 +70,7 @@ def head_first(init: str = "pass", middle: str = "pass") -> str:
     return HEAD_FIRST.format(init=init, middle=middle)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "text",
     [lists(), lists(step=-1), head_first()],
@@ -119,6 +120,7 @@ def test_a_size_that_is_too_small_counts_where_the_rest_agrees(
     assert cause.residual_after < 1e-12 < 1e-3 < cause.residual_before
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
 def test_padding_with_other_than_zeros_is_named(
     parity_session: Session, tmp_path: Path, mode: str

@@ -96,7 +96,7 @@ def test_that_port_made_wrong_is_named_line_and_all(tmp_path: Path) -> None:
     assert f"gradient-mean, generate_samples, the gradient ({path}:{number})" in run.stdout
 
 
-@pytest.mark.few(1)
+@pytest.mark.few(0)
 @pytest.mark.parametrize(
     ("forward", "says"),
     [

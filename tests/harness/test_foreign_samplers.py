@@ -125,6 +125,7 @@ def ids(explanation: Explanation) -> set[str]:
     return {cause.id for cause in explanation.causes}
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "text",
     [loop(), uva(), KEEPING.format(detach=".detach()"), loop(reduce="mean() * len(x) + 0 * x.sum")],
@@ -138,7 +139,7 @@ def test_in_a_correct_sampler_nothing_is_named(
     assert found == Explanation()
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("text", "expected", "evidence"),
     [

@@ -92,6 +92,7 @@ def test_a_wrong_port_is_told_everywhere_and_the_same_later_from_the_json(tmp_pa
     assert read(later) == {**written, "summary": written["summary"].partition("\n")[2]}
 
 
+@pytest.mark.few(0)
 def test_a_green_port_says_nothing_to_github(tmp_path: Path) -> None:
     run = parity("check", *GOLDEN, "--strict", environment={"GITHUB_ACTIONS": "true"})
     assert run.returncode == 0, run.stdout + run.stderr

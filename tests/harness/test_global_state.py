@@ -114,6 +114,7 @@ OWN_IMAGES = """own = torch.Generator().manual_seed(0)
         self.images = torch.rand(shape, generator=own) * 2 - 1"""
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("file", "before", "after", "entry"),
     [
@@ -222,6 +223,7 @@ HANDED = {
 }
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("entry", HANDED)
 def test_what_an_entry_changes_of_what_it_is_handed_is_red(
     parity_session: Session, tmp_path: Path, entry: str

@@ -95,6 +95,7 @@ def test_a_real_report_is_small_quick_and_complete(real: dict[str, Any]) -> None
         assert not found - page.numbers - {0.0}
 
 
+@pytest.mark.few(1)
 @KINDS
 def test_nothing_is_said_on_the_console_and_nothing_is_asked_for(
     browser: Browser, pages: dict[str, Path], kind: str

@@ -44,7 +44,7 @@ def judge(
     return judging.judge(session, mutants, folder, masks, *once(session))
 
 
-@pytest.mark.few(12)
+@pytest.mark.few(5)
 @pytest.mark.parametrize("chosen", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_mutant_is_caught_and_named(
     chosen: Mutant, parity_session: Session, tmp_path: Path
@@ -65,7 +65,7 @@ def test_mutants_that_are_the_reference_again_are_green(
     assert not judged.red
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "names",
     [

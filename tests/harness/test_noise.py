@@ -102,6 +102,7 @@ def red(session: Session, spec: str) -> dict[str, str]:
     return {check.name: str(check.problem) for check in checks if not check.verdict.green}
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("rule", "drawn"),
     [(LANGEVIN, NORMAL), (PLAIN, UNIFORM), (LANGEVIN, UNIFORM), (PLAIN, FOR_EACH_IMAGE)],
@@ -113,6 +114,7 @@ def test_noise_of_another_form_is_green_if_it_is_the_references(
     assert red(opened, write(tmp_path, rule, rule, *drawn)) == {}
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("rule", "drawn"), [(LANGEVIN, NORMAL), (PLAIN, UNIFORM)], ids=["Langevin", "uniform"]
 )

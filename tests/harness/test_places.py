@@ -85,7 +85,7 @@ def test_both_clips_of_the_images(parity_session: Session) -> None:
     assert [found[name] for name in names] == [f"port_torch/langevin.py:{n}" for n in clips]
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("part", "text"),
     [
@@ -156,7 +156,7 @@ def edited_lines(before: Path, after: Path) -> set[int]:
     return found
 
 
-@pytest.mark.few(10)
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     "name",
     [

@@ -54,7 +54,7 @@ def fitted(value: float, kind: str = "value") -> Fitted:
     return Fitted(f"always {value:g}{by}", (value,) * 3, kind)
 
 
-@pytest.mark.few(6)
+@pytest.mark.few(3)
 @pytest.mark.parametrize("field", OPTIONS)
 def test_every_option_of_a_samplers_rule_is_found_again(field: str) -> None:
     """The probes tell every single departure from the published rule."""
@@ -73,6 +73,7 @@ def test_rules_that_are_the_same_program_are_both_read() -> None:
     assert undone in found
 
 
+@pytest.mark.few(0)
 def test_pairs_of_a_samplers_faults_are_reproduced_by_some_rule() -> None:
     """A sample of all pairs: what is found behaves alike and has no more departures."""
     rules = list(near(Rule(), 2))

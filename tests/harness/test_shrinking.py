@@ -35,7 +35,7 @@ def size(case: Case) -> int:
 PROFILE = Profile("shrinking", 4, 6, 2, 2, 4, 1, 1, 1, 1, published_steps=4)
 
 
-@pytest.mark.few(1)
+@pytest.mark.few(0)
 @pytest.mark.parametrize(
     ("name", "check", "images"),
     [

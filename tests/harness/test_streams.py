@@ -78,7 +78,7 @@ def test_a_wrong_port_is_wrong_and_its_process_did_not_die(
     assert "shape" in json.dumps(check["message"])
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @needs_full
 @pytest.mark.parametrize(
     ("arguments", "status"),

@@ -102,6 +102,7 @@ def test_the_notes_traps_are_named(
     assert "--golden goldens" in ran.stdout
 
 
+@pytest.mark.few(0)
 def test_what_is_not_recorded_is_not_green(python: Path, tmp_path: Path) -> None:
     """A golden of which a case was taken out, with a manifest that hides it."""
     write_golden_without("networks-04.safetensors", tmp_path / "goldens")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.checks.network import check_network
 from parity.session import Session
 from parity.testing import assert_green
+from tests.amount import examples
 from tests.properties.cases import network_cases
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(data=st.data())
 def test_activations_are_equal(parity_session: Session, data: st.DataObject) -> None:
     case = data.draw(network_cases(parity_session))

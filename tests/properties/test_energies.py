@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.cases import Case
@@ -12,12 +12,13 @@ from parity.comparison import ratio
 from parity.recipes import Recipe, WeightsRecipe, make_case
 from parity.session import Session
 from parity.testing import assert_green
+from tests.amount import examples
 from tests.properties.cases import network_cases
 
 PUBLISHED_RESIDUAL = 1e-13  # relative, float64, on trained weights
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(data=st.data())
 def test_energies_are_equal(parity_session: Session, data: st.DataObject) -> None:
     case = data.draw(network_cases(parity_session))

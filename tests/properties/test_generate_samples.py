@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.cases import SamplerCall
@@ -13,13 +13,14 @@ from parity.checks.state import check_state_restored
 from parity.recipes import Recipe, WeightsRecipe, make_case
 from parity.session import Session
 from parity.testing import assert_green
+from tests.amount import examples
 from tests.properties.cases import sampler_cases
 
 LONG = SamplerCall(steps=200, step_size=10.0, noise=0.005)
 LONG_RESIDUAL = 1e-10  # absolute, on images in [-1, 1]
 
 
-@settings(max_examples=12)
+@examples(12)
 @given(data=st.data())
 def test_trajectories_are_equal(parity_session: Session, data: st.DataObject) -> None:
     """Teacher-forced and free-running, from noise and digits, over drawn arguments; draws too."""
@@ -30,7 +31,7 @@ def test_trajectories_are_equal(parity_session: Session, data: st.DataObject) ->
         assert_green([free_running])
 
 
-@pytest.mark.few(1)
+@pytest.mark.few(0)
 @pytest.mark.parametrize(
     "weights", [WeightsRecipe(trained="trained"), WeightsRecipe(scale=1.0, seed=11)]
 )
@@ -46,7 +47,7 @@ def test_two_hundred_steps_stay_together(parity_session: Session, weights: Weigh
     assert np.abs(ours - truth).max() <= LONG_RESIDUAL
 
 
-@settings(max_examples=8)
+@examples(8)
 @given(data=st.data())
 def test_the_port_leaves_nothing_behind(parity_session: Session, data: st.DataObject) -> None:
     """Caller's tensor, modes, requires_grad, .grad, global state, memory; no_grad callers."""

@@ -6,16 +6,17 @@ in a smaller batch, and in another order.
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.checks.network import check_batch_independence, check_network
 from parity.session import Session
 from parity.testing import assert_green
+from tests.amount import examples
 from tests.properties.cases import network_cases
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(data=st.data())
 def test_gradients_are_equal(parity_session: Session, data: st.DataObject) -> None:
     """A gradient that is zero everywhere on both sides proves nothing: it is ``unchecked``."""
@@ -25,7 +26,7 @@ def test_gradients_are_equal(parity_session: Session, data: st.DataObject) -> No
         assert_green([gradients])
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(data=st.data())
 def test_an_images_gradient_is_its_own(parity_session: Session, data: st.DataObject) -> None:
     case = data.draw(network_cases(parity_session, lambda recipe: recipe.batch > 1))

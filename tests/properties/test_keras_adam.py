@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from port_torch.keras_adam import KerasAdam
+from tests.amount import examples
 from tests.properties.keras_optimizer import keras_adam
 
 SIZE = 24
@@ -64,7 +65,7 @@ def runs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     return start.astype(np.float32), gradients.astype(np.float32), hyperparameters
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(run=runs())
 def test_equal_over_hyperparameters_and_gradients(
     keras: ProcessPoolExecutor, run: tuple[np.ndarray, np.ndarray, dict[str, Any]]

@@ -24,13 +24,14 @@ from parity.recipes import Recipe, TrainingRecipe, WeightsRecipe, make_case
 from parity.session import Session
 from parity.testing import assert_green
 from parity.traces import Trace
+from tests.amount import examples
 
 ONE_STEP = 1e-12  # of each array's largest magnitude, float64
 HUNDRED_STEPS = 1e-8
 FLOAT64 = {"precisions": ["float64"]}
 
 
-@settings(max_examples=10)
+@examples(10)
 @given(data=st.data())
 def test_a_training_step_is_equal_from_any_state(
     parity_session: Session, data: st.DataObject
@@ -156,7 +157,7 @@ SMALL: dict[str, Any] = {
 def test_both_replay_buffers(parity_session: Session) -> None:
     machine = type("Machine", (ReplayBuffers,), {"session": parity_session})
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=3, stateful_step_count=6, deadline=None)
+        machine, settings=settings(examples(3), stateful_step_count=6, deadline=None)
     )
 
 

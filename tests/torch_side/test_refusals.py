@@ -64,6 +64,7 @@ def right() -> dict[str, list[str | None]]:
     return {entry: answers(entry, {}) for entry in GIVEN}
 
 
+@pytest.mark.few(20)
 @pytest.mark.parametrize(
     ("entry", "old", "new"),
     [
