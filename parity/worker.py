@@ -60,7 +60,7 @@ def serve(channel: Any) -> None:
 def _much_is_made() -> Iterator[None]:
     """No garbage is looked for meanwhile, and never among what is there at the end.
 
-    A framework is half a million objects, none of them garbage; looking takes a fifth of its import.
+    A framework is half a million objects, none of them garbage: looking takes a fifth of an import.
     """
     gc.disable()
     try:

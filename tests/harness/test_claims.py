@@ -100,6 +100,7 @@ def test_checks_of_what_nobody_declares_cannot_be_asked_for_by_name(
     assert found["draw_log"].problem == "the reference declares no generate_samples"
 
 
+@pytest.mark.few(0)
 def test_a_sampler_without_clips_is_green(opened: Session, tmp_path: Path) -> None:
     """Seen unchecked: three clips never bound that this reference does not have."""
     more = "clipped = sampling(clip=lambda x: x.clamp(-1, 1))"  # is seen all the same

@@ -308,6 +308,7 @@ def test_what_came_before_a_step_that_raises_is_kept(
     assert "it raises ValueError: no" in left.evidence
 
 
+@pytest.mark.few(0)
 def test_a_declaration_of_weights_is_not_of_the_probe(
     parity_session: Session, tmp_path: Path
 ) -> None:

@@ -73,6 +73,7 @@ def explained(
     return run.returncode, report, run.stdout
 
 
+@pytest.mark.few(0)
 def test_a_right_port_of_one_architecture_is_green_in_every_check(tmp_path: Path) -> None:
     status, report, out = explained(tmp_path)
     assert status == 0, out

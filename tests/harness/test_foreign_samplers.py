@@ -139,7 +139,7 @@ def test_in_a_correct_sampler_nothing_is_named(
     assert found == Explanation()
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("text", "expected", "evidence"),
     [

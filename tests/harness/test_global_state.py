@@ -114,7 +114,7 @@ OWN_IMAGES = """own = torch.Generator().manual_seed(0)
         self.images = torch.rand(shape, generator=own) * 2 - 1"""
 
 
-@pytest.mark.few(1)
+@pytest.mark.few(0)
 @pytest.mark.parametrize(
     ("file", "before", "after", "entry"),
     [

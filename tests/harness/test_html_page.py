@@ -275,7 +275,7 @@ def test_a_link_opens_what_it_leads_to(browser: Browser, pages: dict[str, Path])
         said.wait_for(state="visible")
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @KINDS
 def test_it_keeps_the_rules_of_accessibility(

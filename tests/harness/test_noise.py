@@ -102,7 +102,7 @@ def red(session: Session, spec: str) -> dict[str, str]:
     return {check.name: str(check.problem) for check in checks if not check.verdict.green}
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("rule", "drawn"),
     [(LANGEVIN, NORMAL), (PLAIN, UNIFORM), (LANGEVIN, UNIFORM), (PLAIN, FOR_EACH_IMAGE)],
@@ -158,6 +158,7 @@ def test_neighbours_alike_are_told_unless_the_references_are(axis: int) -> None:
     assert f"the noise of neighbouring {AXES[axis]} is correlated (1.000)" in told
 
 
+@pytest.mark.few(0)
 def test_noise_that_the_reference_repeats_too_is_green(opened: Session, tmp_path: Path) -> None:
     assert red(opened, write(tmp_path, PLAIN, PLAIN, *STATELESS)) == {}
     alone = red(opened, write(tmp_path / "alone", PLAIN, PLAIN, NORMAL[0], STATELESS[1]))

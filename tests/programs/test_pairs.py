@@ -83,7 +83,7 @@ def _assert_loaded_alike(name: str, found: ProgramPair) -> None:
     }
 
 
-@pytest.mark.few(1)
+@pytest.mark.few(0)
 @pytest.mark.parametrize(("name", "fault"), FAULTS)
 def test_a_faulty_port_is_red(
     name: str, fault: str, opened: Open, port_file: Callable[[str, str], str]

@@ -154,6 +154,7 @@ SMALL: dict[str, Any] = {
 }
 
 
+@pytest.mark.few(0)
 def test_both_replay_buffers(parity_session: Session) -> None:
     machine = type("Machine", (ReplayBuffers,), {"session": parity_session})
     run_state_machine_as_test(
