@@ -62,7 +62,7 @@ record: $(INSTALLED) ## Run the reference, write goldens/ anew, and say what cha
 mutants: $(INSTALLED) ## Put every known fault, and every pair of them, into the port; a quarter of an hour or more; writes docs/mutants.md; DEPTH=1 or 3 for single faults or triples too
 	@$(BIN)/parity mutants $(if $(DEPTH),--depth $(DEPTH)) --matrix docs/mutants.md
 
-edits: $(INSTALLED) ## Edit the port at random, 300 times, and see that the golden sees it; about five minutes; writes docs/edits.md
+edits: $(INSTALLED) ## Edit the port at random, 300 times, and see that the golden sees it; ten minutes; writes docs/edits.md
 	@$(BIN)/python -m tests.edits
 
 attack: $(INSTALLED) ## Do to it what once got a wrong answer, as a person would; writes docs/robustness.md

@@ -115,6 +115,7 @@ def test_a_port_that_raises_is_invalid(tmp_path: Path) -> None:
     assert "in preprocess" in run.stdout  # the user's traceback
 
 
+@pytest.mark.few(0)
 def test_a_port_that_dies_is_invalid_and_what_was_finished_is_reported(tmp_path: Path) -> None:
     spec = write_side(
         tmp_path,

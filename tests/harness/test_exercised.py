@@ -107,7 +107,7 @@ WRONG_LATE = {
 }
 
 
-@pytest.mark.few(1)
+@pytest.mark.few(0)
 @pytest.mark.parametrize("wrong", WRONG_LATE)
 def test_what_is_wrong_on_views_alone_or_late_is_red(
     wrong: str, golden: tuple[Session, Plan], tmp_path: Path

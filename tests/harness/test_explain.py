@@ -147,7 +147,7 @@ def test_functional_weights_of_another_size_and_sign(
     assert not found.unexplained
 
 
-@pytest.mark.few(1)
+@pytest.mark.few(0)
 @pytest.mark.parametrize(
     ("reduce", "clip", "ids"),
     [

@@ -116,7 +116,7 @@ def test_a_tensor_of_another_dtype_stays_a_finding(parity_session: Session, tmp_
     assert "has dtype float64 from the port in a float32 run" in str(losses.first_bad)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("changes", "expected", "says"),
     [

@@ -162,6 +162,7 @@ def test_what_cannot_be_done_fails_before_the_run(
     assert message in run.stderr
 
 
+@pytest.mark.few(0)
 def test_what_was_finished_is_reported_though_the_reference_fails(tmp_path: Path) -> None:
     """A golden of which an answer was taken out, with a manifest that hides it."""
     write_golden_without("trajectories-02.safetensors", tmp_path / "goldens")

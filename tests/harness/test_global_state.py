@@ -223,7 +223,7 @@ HANDED = {
 }
 
 
-@pytest.mark.few(1)
+@pytest.mark.few(0)
 @pytest.mark.parametrize("entry", HANDED)
 def test_what_an_entry_changes_of_what_it_is_handed_is_red(
     parity_session: Session, tmp_path: Path, entry: str

@@ -200,6 +200,7 @@ def _line(file: str) -> str:
     return (ROOT / file).read_text().splitlines()[0]
 
 
+@pytest.mark.few(0)
 def test_a_fault_that_nothing_shows_need_not_be_named(
     parity_session: Session, tmp_path: Path
 ) -> None:

@@ -114,7 +114,7 @@ def test_noise_of_another_form_is_green_if_it_is_the_references(
     assert red(opened, write(tmp_path, rule, rule, *drawn)) == {}
 
 
-@pytest.mark.few(1)
+@pytest.mark.few(0)
 @pytest.mark.parametrize(
     ("rule", "drawn"), [(LANGEVIN, NORMAL), (PLAIN, UNIFORM)], ids=["Langevin", "uniform"]
 )

@@ -156,7 +156,7 @@ def edited_lines(before: Path, after: Path) -> set[int]:
     return found
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "name",
     [

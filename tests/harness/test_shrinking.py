@@ -61,6 +61,7 @@ def test_a_failing_case_gets_small_and_still_fails(
     assert Case.load(tmp_path / path).digest == case.digest
 
 
+@pytest.mark.few(0)
 def test_a_green_check_has_no_failing_case(parity_session: Session) -> None:
     (check,) = run_checks(parity_session, draw(parity_session, PROFILE, 0), only=("energies",))
     assert smallest(parity_session, check, PROFILE, 0) is None

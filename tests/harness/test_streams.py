@@ -43,7 +43,7 @@ def shell(redirections: str, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "redirections",
     [

@@ -100,6 +100,7 @@ def test_the_commonest_mistake_is_red_and_told_at_its_layer(tmp_path: Path) -> N
     assert "the port departs at Dense" in done.stdout
 
 
+@pytest.mark.few(0)
 def test_align_prints_the_table(tmp_path: Path) -> None:
     done = run(tmp_path, "align", *both("ported"))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -109,7 +110,7 @@ def test_align_prints_the_table(tmp_path: Path) -> None:
     assert "channels first" in done.stdout
 
 
-@pytest.mark.few(1)
+@pytest.mark.few(0)
 @pytest.mark.parametrize(
     ("port", "error", "said"),
     [

@@ -144,7 +144,7 @@ def test_a_gradient_that_is_zero_by_construction_is_judged(opened: Open, written
     )
 
 
-@pytest.mark.few(1)
+@pytest.mark.few(0)
 @pytest.mark.parametrize("port", ["stopped", "halved"])
 def test_a_gradient_that_is_missing_or_halved_is_red(
     opened: Open, written: Written, port: str

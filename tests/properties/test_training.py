@@ -80,7 +80,7 @@ def test_the_published_halves_are_not_the_counts(parity_session: Session) -> Non
     assert abs(losses["halves"] - losses["counts"]) > 1e-3
 
 
-@pytest.mark.few(1)
+@pytest.mark.few(0)
 @pytest.mark.parametrize("steps", [10, 100])
 def test_steps_in_lockstep(parity_session: Session, steps: int) -> None:
     """Four Langevin steps each, batch 32, free-running from trained weights."""
