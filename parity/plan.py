@@ -228,7 +228,7 @@ def draw(session: Session, profile: Profile, seed: int) -> Plan:
             _with_a_long_one(session, (*fixed, *ran.cases), profile.training_steps)
         ),
         initialisations=tuple(
-            (settings, tuple(seed + n for n in range(1 if settings is None else 4)))
+            (settings, tuple(seed + n for n in range(2 if settings is None else 4)))
             for settings in (None, *pool)[:claimed]
         ),
         localising=localising(session, seed),

@@ -81,7 +81,7 @@ def sampled(key: str, answer: Any) -> Any:
         return answer
     weights, about = archive.from_bytes(answer, key)
     few = {
-        name: array.ravel()[:: max(1, array.size // LARGEST_ARRAY)]
+        name: array.reshape(len(array), -1)[:, :: max(1, array.size // LARGEST_ARRAY)]
         for name, array in weights.items()
     }
     return archive.to_bytes(few, about)

@@ -212,7 +212,7 @@ def properties(session: Session, plan: Plan) -> list[Property]:
         short = min(1, len(plan.trajectories) - 1)  # the first has the published 60 steps
         for number, recipe in enumerate(plan.trajectories):
             case = make_case(session, recipe)
-            found = sampler.check_sampler(session, case, twice=number == short)
+            found = sampler.check_sampler(session, case, twice=number == short, last=number == 0)
             yield [*found, sampler.check_last(session, case)] if number == short else found
 
     def noises() -> Iterator[list[Outcome]]:
@@ -348,7 +348,8 @@ def _saved(session: Session, case: Case) -> list[Property]:
         yield network.check_relations(session, case)
 
     def trajectories() -> Iterator[list[Outcome]]:
-        yield [*sampler.check_sampler(session, case), sampler.check_last(session, case)]
+        found = sampler.check_sampler(session, case, last=True)
+        yield [*found, sampler.check_last(session, case)]
 
     def states() -> Iterator[list[Outcome]]:
         if len(case.images) > 1:

@@ -144,7 +144,8 @@ def training(
     Returns:
         ``validation/<name>`` (before any step), ``losses/<name>`` (steps,),
         ``parameter_gradients/<weight>`` and ``training_state/...`` (steps or 1, ...), and
-        ``replay_buffer`` (N, H, W, C) as it is at the end.
+        ``replay_buffer`` (N, H, W, C) as it is at the end. What only some of the steps gave has as
+        many rows: notes ``given_in`` have the steps of each, by precision.
     """
     if case.training is None:
         raise BadCall("the case trains nothing: it has no 'training' arguments")
@@ -240,7 +241,7 @@ def run_steps(
             trainer = runner.trainer(model, case)
             mark("validation", trainer)
             found |= trainer.validate(batches[0])
-    per_step: dict[str, list[np.ndarray]] = {}
+    per_step: dict[str, dict[int, np.ndarray]] = {}
     with runner.shared(model, case, precision, notes) as randomness:
         trainer = runner.trainer(model, case)
         trainer.restore(state)
@@ -252,9 +253,11 @@ def run_steps(
             else:
                 answers = {k: v for k, v in answers.items() if k.startswith("losses/")}
             for name, array in answers.items():
-                per_step.setdefault(name, []).append(np.asarray(array, dtype=array.dtype))
+                per_step.setdefault(name, {})[step] = np.asarray(array, dtype=array.dtype)
         mark("end", trainer)
-        found |= {name: np.stack(parts) for name, parts in per_step.items()}
+        found |= {name: np.stack([*parts.values()]) for name, parts in per_step.items()}
+        if some := {name: [*parts] for name, parts in per_step.items() if len(parts) < steps}:
+            notes.setdefault("given_in", {})[precision] = some
         found |= trainer.read_buffer()
         notes["host_generators"] = _host_generators()
     return found, randomness

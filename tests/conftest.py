@@ -47,7 +47,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left: set[pytest.Item] = set()
     for (_, n), alike in kinds.items():
         left.update(alike)
-        left.difference_update(alike[len(alike) * k // n] for k in range(min(n, len(alike))))
+        kept = min(n, len(alike))
+        left.difference_update(alike[len(alike) * k // kept] for k in range(kept))
     config.hook.pytest_deselected(items=[item for item in items if item in left])
     items[:] = [item for item in items if item not in left]
 

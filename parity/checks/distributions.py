@@ -8,6 +8,7 @@ run; the significance is 1e-6, so a correct port is refused by about one seed in
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from scipy import special
@@ -192,7 +193,8 @@ def check_initialisation(session: Session, settings: Settings, seeds: list[int])
     """Each fresh weight of the port is distributed as the reference's.
 
     Constants (zero biases) must be equal; all others are compared by a two-sample
-    Kolmogorov-Smirnov test over several builds. A golden keeps a sample of the reference's.
+    Kolmogorov-Smirnov test over several builds. What the reference draws anew for each build and
+    each layer, the port must. A golden keeps a sample of the reference's.
     """
     facts = session.facts(settings)
     shapes = {name: list(shape) for name, shape in zip(facts.names, facts.shapes, strict=True)}
@@ -207,7 +209,7 @@ def check_initialisation(session: Session, settings: Settings, seeds: list[int])
         return [failed("initialisation", None, port_data)]
     reference, _ = archive.from_bytes(reference_data, "the reference")
     port, _ = archive.from_bytes(port_data, "the port")
-    findings = []
+    findings = [*_alike(reference, port, shapes)]
     for name, expected in reference.items():
         if name not in port:
             findings.append((name, f"{name} is missing from the port"))
@@ -230,6 +232,33 @@ def check_initialisation(session: Session, settings: Settings, seeds: list[int])
             looked=True,
         )
     ]
+
+
+def _alike(
+    reference: archive.Arrays, port: archive.Arrays, shapes: Mapping[str, list[int]]
+) -> Iterator[tuple[str, str]]:
+    """Weights that a port draws alike in every build, or alike for several layers.
+
+    Where the reference's differ: constants, and what a reference seeds itself, are no claim.
+    """
+    drawn = [n for n in reference if n in port and list(port[n].shape[1:]) == shapes[n]]
+
+    def differ(one: np.ndarray, other: np.ndarray) -> bool:
+        return not np.array_equal(one, other)
+
+    for name in drawn:
+        builds, ours = reference[name], port[name]
+        apart = all(differ(builds[0], build) for build in builds[1:])
+        if len(ours) > 1 and apart and not any(differ(ours[0], build) for build in ours[1:]):
+            text = "is the same in models built from different seeds; the reference's differ"
+            yield name, f"fresh {name} {text}"
+    for number, name in enumerate(drawn):
+        for other in drawn[:number]:
+            same_shape = shapes[name] == shapes[other]
+            if not (same_shape and differ(reference[name][0], reference[other][0])):
+                continue
+            if not differ(port[name][0], port[other][0]):
+                yield name, f"fresh {name} is that of {other}; the reference's differ"
 
 
 def _unlike(expected: np.ndarray, found: np.ndarray) -> str | None:

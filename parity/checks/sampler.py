@@ -33,12 +33,15 @@ HORIZON32 = 1e-3
 """The same for float32, whose own rounding is 1e-7: beyond, one copy says little of another."""
 
 
-def check_sampler(session: Session, case: Case, *, twice: bool = False) -> list[Outcome]:
+def check_sampler(
+    session: Session, case: Case, *, twice: bool = False, last: bool = False
+) -> list[Outcome]:
     """One trajectory on both sides.
 
     Args:
         twice: run each side a second time and require the same bits, to see whether any
             randomness escapes the shared streams.
+        last: ask the port for the last samples alone, too, of as many steps as count.
     """
     options = {"copies": TRAJECTORY_COPIES} | ({"twice": True} if twice else {})
     reference, port = session.ask_both("samples", case, reference=options)
@@ -51,6 +54,8 @@ def check_sampler(session: Session, case: Case, *, twice: bool = False) -> list[
     ]
     if twice:
         outcomes.append(_escaped(session, case, port))
+    if last:
+        outcomes.append(_last_of_many(session, case, reference))
     return outcomes
 
 
@@ -78,6 +83,34 @@ def check_last(session: Session, case: Case) -> Outcome:
         port.array("float32", "samples"),
         no_oracle=oracle_trouble(port),
         same_bits=reference.same_bits(port, "samples"),
+    )
+    return Outcome("samples_free_running", (comparison,), case)
+
+
+def _last_of_many(session: Session, case: Case, reference: Trace) -> Outcome:
+    """The port's last samples alone, of the longest trajectory that counts: what a caller gets
+    that does not ask for every step may go wrong late, too."""
+    floors = reference.floors["float64"]["samples"]
+    low, high = session.pair.image_range
+    horizon = _horizon(floors, HORIZON * (high - low))
+    counting = [(place, step) for place, step in kept_steps(reference) if step < horizon]
+    if not counting:
+        return Outcome("samples_free_running", (), case)
+    place, step = counting[-1]
+    assert case.sampler is not None
+    case = dataclasses.replace(case, sampler=dataclasses.replace(case.sampler, steps=step + 1))
+    answer = session.ask_port("samples", case=case, every_step=False, precisions=["float64"])
+    if isinstance(answer, PortFailed):
+        return failed("samples_free_running", case, answer)
+    port = Trace.from_bytes(answer, "the port")
+    if oracle_trouble(port) is not None:  # float32 is compared where every step is asked for
+        return Outcome("samples_free_running", (), case)
+    truth = reference.arrays["float64"]["samples"][place]
+    comparison = compare(
+        "samples",
+        Answer(truth[np.newaxis], float(floors[step])),
+        port.array("float64", "samples"),
+        None,
     )
     return Outcome("samples_free_running", (comparison,), case)
 
@@ -149,12 +182,13 @@ def _teacher_forced(session: Session, case: Case, reference: Trace) -> Outcome:
     answer, port = session.ask_both("samples", teacher, reference={"copies": TRAJECTORY_COPIES})
     if isinstance(port, PortFailed):
         return failed("samples_teacher_forced", teacher, port)
-    truth, ours = answer.arrays["float64"]["samples"][0], port.array("float64", "samples")
+    whole, ours = answer.arrays["float64"]["samples"], port.array("float64", "samples")
+    truth = whole[0]
     floor64 = float(answer.floors["float64"]["samples"][0])
     floor32 = float(answer.floors["float32"]["samples"][0])
-    if ours is None or ours.shape != (1, *truth.shape):
-        whole = compare("samples", Answer(truth, floor64), None if ours is None else ours[0], None)
-        return Outcome("samples_teacher_forced", (whole,), teacher)
+    if ours is None or ours.shape != whole.shape:
+        unfit = compare("samples", Answer(whole, floor64), ours, None)
+        return Outcome("samples_teacher_forced", (unfit,), teacher)
     ours32 = port.array("float32", "samples")
     # The largest float32 error of the reference over all steps is the floor of each of them.
     error32 = float(answer.errors["samples"][0])

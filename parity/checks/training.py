@@ -42,6 +42,7 @@ def check_training(session: Session, case: Case, *, twice: bool = False) -> list
     Args:
         twice: let the reference take them a second time, and require the same bits.
     """
+    assert case.training is not None
     options = {"copies": NETWORK_COPIES} | ({"twice": True} if twice else {})
     reference, port = session.ask_both("training", case, reference=options)
     if isinstance(port, PortFailed):
@@ -49,7 +50,7 @@ def check_training(session: Session, case: Case, *, twice: bool = False) -> list
     outcomes = [
         Outcome(
             check,
-            tuple(_comparisons(check, reference, port)),
+            tuple(_comparisons(check, case.training.steps, reference, port)),
             case,
             exhibit=_curves(reference, port) if check == "losses" else None,
         )
@@ -68,13 +69,13 @@ def _curves(reference: Trace, port: Trace) -> TrainingCurves:
     return TrainingCurves(curves)
 
 
-def _comparisons(check: str, reference: Trace, port: Trace) -> Iterator[Comparison]:
+def _comparisons(check: str, steps: int, reference: Trace, port: Trace) -> Iterator[Comparison]:
     """Every array of a check, step by step."""
     names = [n for n in reference.arrays["float64"] if n.split("/")[0] == check]
-    steps = max((len(reference.arrays["float64"][n]) for n in names if stepwise(n)), default=1)
-    for step in range(steps):
+    for step in range(steps if any(stepwise(name) for name in names) else 1):
         for name in names:
-            yield _compared(name, step, steps, reference, port)
+            if (compared := _compared(name, step, steps, reference, port)) is not None:
+                yield compared
     known = {*reference.arrays["float64"], *reference.notes.get("left_out", ())}
     for name in sorted(set(port.arrays["float64"]) - known):
         if name.split("/")[0] == check:
@@ -82,15 +83,24 @@ def _comparisons(check: str, reference: Trace, port: Trace) -> Iterator[Comparis
             yield Comparison(name, Verdict.INVALID, problem=problem)
 
 
-def _compared(name: str, step: int, steps: int, reference: Trace, port: Trace) -> Comparison:
+def _compared(name: str, step: int, steps: int, reference: Trace, port: Trace) -> Comparison | None:
+    """One array of one step; None if neither side gave it there."""
     truth, error32 = reference.arrays["float64"][name], reference.errors[name]
     ours = {p: port.array(p, name) for p in PRECISIONS}
-    floor64, floor32 = (_floor(name, step, reference, p) for p in PRECISIONS)
-    shown = name
+    shown = f"{name}[{step}]" if stepwise(name) and steps > 1 else name
     if stepwise(name):
-        truth, error32 = truth[step], error32[step]
-        ours = {p: None if a is None else a[step] for p, a in ours.items()}
-        shown = f"{name}[{step}]" if steps > 1 else name
+        theirs = _row(reference, "float64", name, step)
+        ours = {
+            p: None if a is None else _at(a, _row(port, p, name, step)) for p, a in ours.items()
+        }
+        if theirs is None and ours["float64"] is None:
+            return None
+        if theirs is None or ours["float64"] is None:
+            lacking, other = ("port", "reference") if theirs is not None else ("reference", "port")
+            problem = f"the {lacking} gave no {name} in this step, the {other} did"
+            return Comparison(shown, Verdict.INVALID, problem=problem)
+        truth, error32 = truth[theirs], error32[theirs]
+    floor64, floor32 = (_floor(name, step, reference, p) for p in PRECISIONS)
     size = float(np.abs(truth).max(initial=0.0))
     if steps > 1 and floor64 > HORIZON * size > 0:
         problem = f"{shown} lies beyond the horizon: the reference's own copies part company"
@@ -106,6 +116,21 @@ def _compared(name: str, step: int, steps: int, reference: Trace, port: Trace) -
     )
 
 
+def _row(trace: Trace, precision: str, name: str, step: int) -> int | None:
+    """Where in a step-wise array the step stands; None if nothing of the name was given in it.
+
+    An optimizer that is asked every second step is given gradients in those alone.
+    """
+    given = trace.notes.get("given_in", {}).get(precision, {}).get(name)
+    if given is None:
+        return step
+    return given.index(step) if step in given else None
+
+
+def _at(array: np.ndarray, row: int | None) -> np.ndarray | None:
+    return None if row is None else array[row]
+
+
 def _greatest_beside(name: str, step: int, reference: Trace) -> float:
     """The greatest element, in that step, of all arrays that are of one kind for each weight."""
     parts = name.split("/")
@@ -113,8 +138,12 @@ def _greatest_beside(name: str, step: int, reference: Trace) -> float:
     if not depth:
         return 0.0
     kind = "/".join(parts[:depth]) + "/"
-    alike = [a for other, a in reference.arrays["float64"].items() if other.startswith(kind)]
-    return max(float(np.abs(array[step]).max(initial=0.0)) for array in alike)
+    alike = [
+        _at(array, _row(reference, "float64", other, step))
+        for other, array in reference.arrays["float64"].items()
+        if other.startswith(kind)
+    ]
+    return max(float(np.abs(a).max(initial=0.0)) for a in alike if a is not None)
 
 
 def _floor(name: str, step: int, reference: Trace, precision: str) -> float:
@@ -126,6 +155,9 @@ def _floor(name: str, step: int, reference: Trace, precision: str) -> float:
     floors = reference.floors[precision]
     group = name.split("/")[0]
     together = [n for n in floors if n.split("/")[0] == group] if group in SCALARS else [name]
-    found = [np.atleast_1d(floors[n]) for n in together]
+    found = {n: np.atleast_1d(floors[n]) for n in together}
+    if stepwise(name):
+        rows = {n: _at(floor, _row(reference, precision, n, step)) for n, floor in found.items()}
+        found = {n: floor for n, floor in rows.items() if floor is not None}
     # NumPy's maximum, for Python's passes over what is no number.
-    return float(np.max([floor[step] if stepwise(name) else floor.max() for floor in found]))
+    return float(np.max([floor.max() for floor in found.values()]))

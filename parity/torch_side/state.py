@@ -64,11 +64,26 @@ def findings(
             return call(given, n_steps, every)
 
     found: Findings = []
+    results: list[Tensor] = []
+
+    def kept(given: Tensor) -> Any:
+        result = run(given)
+        results.append(torch.as_tensor(result).detach().clone())
+        return result
+
     for training in (True, False):
         model.train(training)
-        found += _left_behind(model, images, lambda given: run(given))
+        found += _left_behind(model, images, kept)
     model.train()
-    expected = torch.as_tensor(run(images.clone())).detach()
+    expected, in_eval = results
+    if not torch.equal(expected, in_eval):
+        found.append(
+            _finding(
+                "caller-mode",
+                "called with the model in eval mode, it gives other samples than in train mode; "
+                "the sampler sees to the mode it needs: model.eval(), and the caller's put back",
+            )
+        )
     if every_step:
         found += _every_step(run(images.clone(), steps, True))
     found += _callers(images, run, expected, caller_modes)
@@ -304,6 +319,7 @@ def _graph_watched(model: nn.Module, evaluation: int) -> Iterator[list[int]]:
 def _live_nodes() -> int:
     """Nodes that tensors alive in Python lead to."""
     gc.collect()
+    gc.unfreeze()  # what was there as the process began, a tensor of the port's module among it
     waiting: list[Any] = [
         each.grad_fn
         for each in gc.get_objects()

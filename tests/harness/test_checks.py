@@ -220,6 +220,35 @@ def test_what_is_returned_without_every_step_is_compared(
     assert last.check == "samples_free_running"
 
 
+@pytest.mark.parametrize("returned", ["every[1:]", "torch.as_tensor(every[0]).sum()", "[]"])
+def test_a_sampler_that_returns_too_little_is_invalid(
+    parity_session: Session, tmp_path: Path, returned: str
+) -> None:
+    """Seen: parity itself failed, with IndexError, for one step has no second."""
+    with port(parity_session, tmp_path, LAST.format(option=OPTION, returned=returned)) as session:
+        found = check_sampler(session, case(session))
+    assert {o.verdict for o in found if o.check != "draw_log"} == {Verdict.INVALID}
+
+
+def test_what_goes_wrong_late_is_seen_where_nobody_asks_for_every_step(
+    parity_session: Session, tmp_path: Path
+) -> None:
+    """Seen green: with every step returned it is right, and two steps are not late."""
+    late = "every if return_every_step else every[-1] * (1 if steps < 4 else -1)"
+    recipe = draw(parity_session, LEAN, 0).trajectories[0]
+    with port(parity_session, tmp_path, LAST.format(option=OPTION, returned=late)) as session:
+        asked = make_case(session, recipe)
+        assert asked.sampler is not None
+        assert asked.sampler.steps >= 4
+        *found, last = check_sampler(session, asked, last=True)
+        assert check_last(session, asked).verdict.green
+    assert all(outcome.verdict.green for outcome in found)
+    assert last.verdict is Verdict.DIVERGENT
+    *_, right = check_sampler(parity_session, asked, last=True)
+    assert right.verdict.green
+    assert right.comparisons
+
+
 def test_a_run_and_a_saved_case_ask_for_the_last_alone(
     parity_session: Session, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from parity.cases import SamplerCall
-from parity.checks.distributions import check_noise
+from parity.checks.distributions import check_initialisation, check_noise
 from parity.checks.state import check_left_behind, check_state_restored
 from parity.checks.training import check_training
 from parity.comparison import Verdict
@@ -272,3 +272,39 @@ def test_a_port_that_leaves_nothing_behind_has_no_finding(
         (outcome,) = check_left_behind(session)
     assert outcome.verdict.green
     assert outcome.findings == ()
+
+
+SEEDED = {
+    "each from one seed": "torch.Generator().manual_seed(0)",
+    "each from the seed that is set": "torch.Generator().manual_seed(torch.initial_seed())",
+}
+
+
+@pytest.mark.parametrize("seeded", SEEDED)
+def test_weights_that_every_build_or_layer_draws_alike_are_red(
+    seeded: str, parity_session: Session, tmp_path: Path
+) -> None:
+    """Seen green: each weight is distributed as it should be."""
+    layers = [{"filters": 3, "kernel": [3, 3], "stride": [1, 1], "activation": "swish"}] * 3
+    settings = {"height": 9, "width": 9, "channels": 3, "convolutions": layers, "dense": []}
+    (right,) = check_initialisation(parity_session, settings, [0, 1])
+    assert right.verdict.green
+    before = "nn.init.xavier_uniform_(parameter)"
+    after = f"nn.init.xavier_uniform_(parameter, generator={SEEDED[seeded]})"
+    changed = overlay("energy_model.py", before, after, tmp_path)
+    with parity_session.with_overlay(changed) as session:
+        (wrong,) = check_initialisation(session, settings, [0, 1])
+    assert not wrong.verdict.green
+    told = " ".join(finding["message"] for finding in wrong.findings)
+    assert ("is the same in models built from different seeds" in told) == ("(0)" in SEEDED[seeded])
+    assert "fresh conv2/kernel is that of conv1/kernel" in told
+
+
+def test_a_sampler_that_gives_a_caller_in_eval_mode_other_samples_is_red(
+    parity_session: Session, tmp_path: Path
+) -> None:
+    """Seen green: a model came in train mode wherever samples were looked at."""
+    first = "images = images if model.training else 0 * images"
+    with port(parity_session, tmp_path, RESEEDED.format(first=first)) as session:
+        (outcome,) = check_state_restored(session, case(session))
+    assert "called with the model in eval mode" in str(outcome.findings)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from parity.cases import Case
-from parity.checks.training import check_training
+from parity.checks.training import _comparisons, check_training
 from parity.comparison import Verdict
 from parity.outcome import Outcome
 from parity.recipes import Recipe, TrainingRecipe, WeightsRecipe, make_case
 from parity.session import Session
+from parity.traces import Trace
+from tests.harness.edited import overlay
 
 HEAD = """
 import dataclasses, torch, parity, ebm.pair
@@ -128,3 +131,57 @@ def test_a_step_that_never_steps(parity_session: Session, tmp_path: Path) -> Non
     assert outcomes["losses"].verdict.green
     assert outcomes["parameter_gradients"].verdict is Verdict.INVALID
     assert outcomes["training_state"].verdict is not Verdict.ROUNDING
+
+
+def test_a_port_that_leaves_out_a_step_of_its_optimizer_is_invalid(
+    parity_session: Session, tmp_path: Path
+) -> None:
+    """Seen: parity itself failed, with IndexError: two steps of three had gradients."""
+    every_second = (
+        "    steps = optimizer.__dict__.setdefault('taken', [])\n"
+        "    steps.append(None)\n"
+        "    if len(steps) % 2:\n"
+        "        optimizer.step()\n"
+    )
+    recipe = Recipe(
+        WeightsRecipe(seed=8),
+        batch=4,
+        key=2,
+        settings=SETTINGS,
+        training=TrainingRecipe(steps=3, buffer=5),
+    )
+    changed = overlay("training.py", "    optimizer.step()\n", every_second, tmp_path)
+    with parity_session.with_overlay(changed) as session:
+        outcomes = {o.check: o for o in check_training(session, make_case(session, recipe))}
+    gradients = outcomes["parameter_gradients"]
+    assert gradients.verdict is Verdict.INVALID
+    wrong = [c for c in gradients.comparisons if c.verdict is Verdict.INVALID]
+    assert {c.array.rpartition("[")[2] for c in wrong} == {"1]"}
+    assert "the port gave no parameter_gradients/" in str(wrong[0].problem)
+
+
+def trace(given: list[int], *, reference: bool = False) -> Trace:
+    """Of gradients 2, 3, 4, ... in the steps ``given``, each that of its step."""
+    array = np.array([[2.0 + step] for step in given])
+    arrays = {"float64": {"parameter_gradients/w": array}}
+    notes = {"given_in": {p: {"parameter_gradients/w": given} for p in ("float64", "float32")}}
+    arrays["float32"] = {name: a.astype(np.float32) for name, a in arrays["float64"].items()}
+    floors = {p: {"parameter_gradients/w": np.full(len(given), 1e-16)} for p in arrays}
+    made = Trace(arrays, floors if reference else {}, notes=notes)
+    return made.reduced() if reference else made
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "invalid"),
+    [([0, 2], [0, 2], []), ([0, 2], [0, 1], [1, 2]), ([1], [0, 1, 2], [0, 2]), ([0, 1], [1], [0])],
+)
+def test_gradients_of_some_steps_are_compared_in_those(
+    theirs: list[int], ours: list[int], invalid: list[int]
+) -> None:
+    """Gradients that are accumulated reach the optimizer in some of the steps only."""
+    pair = trace(theirs, reference=True), trace(ours)
+    compared = list(_comparisons("parameter_gradients", 3, *pair))
+    assert len(compared) == len({*theirs, *ours})
+    named = [int(c.array[-2]) for c in compared if c.verdict is Verdict.INVALID]
+    assert named == invalid
+    assert all(c.verdict.green for c in compared if c.verdict is not Verdict.INVALID)
