@@ -138,6 +138,9 @@ class Requests:
         samples, repeated = self.runner.unintercepted_samples(Case.from_bytes(case), seed)
         return archive.to_bytes({"samples": samples}, {"repeated": repeated})
 
+    def probing_noise(self, case: bytes, seed: int) -> list[int]:
+        return self.runner.probing_noise(Case.from_bytes(case), seed)
+
     def refusals(
         self,
         entry: str,

@@ -478,11 +478,11 @@ class Session:
 
     def _note(self, answer: Any) -> None:
         if self.port_answers is not None:
-            # That it raised is an answer, its words are not.
+            # That it raised is an answer, its words are not; of bad calls nor is what it raised.
             if isinstance(answer, str):
                 answer = answer.partition(":")[0]
             elif isinstance(answer, list):
-                answer = [a.partition(":")[0] if isinstance(a, str) else a for a in answer]
+                answer = ["raised" if isinstance(a, str) else a for a in answer]
             data = answer if isinstance(answer, bytes) else repr(answer).encode()
             self.port_answers.append(hashlib.sha256(data).hexdigest())
 

@@ -452,16 +452,28 @@ class SideRunner(abc.ABC):
         with self.precision("float32"):
             model = self.built(case.settings, "float32")
             self.load(model, case, case.weights)
-            self.seed(seed)
-            with host_generators_seeded(seed):
-                samples, again = (self._own_samples(model, case) for _ in range(2))
-        return samples, added_alike(case.images, samples, again)
+            return self._drawn_twice(model, case, case.images, seed)
 
-    def _own_samples(self, model: Any, case: Case) -> np.ndarray:
+    def probing_noise(self, case: Case, seed: int) -> list[int]:
+        """As :meth:`unintercepted_samples` of the probe, for a port whose network cannot be run:
+        the steps in which a second call added the same."""
+        with self.precision("float64"):
+            model = self.probe_model(Probe.drawn(), [])
+            return self._drawn_twice(model, case, case.images.astype("float64"), seed)[1]
+
+    def _drawn_twice(
+        self, model: Any, case: Case, images: np.ndarray, seed: int
+    ) -> tuple[np.ndarray, list[int]]:
+        self.seed(seed)
+        with host_generators_seeded(seed):
+            samples, again = (self._own_samples(model, case, images) for _ in range(2))
+        return samples, added_alike(images, samples, again)
+
+    def _own_samples(self, model: Any, case: Case, images: np.ndarray) -> np.ndarray:
         assert case.sampler is not None
         if self.sampler_entry.supports("return_every_step"):
-            return self.sample(model, case, case.images, case.sampler.steps, True)
-        states = [case.images]
+            return self.sample(model, case, images, case.sampler.steps, True)
+        states = [images]
         for _ in range(case.sampler.steps):
             states.append(self.sample(model, case, states[-1], 1, False)[0])
         return np.stack(states[1:])

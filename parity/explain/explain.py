@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -295,7 +295,10 @@ def _sampler(
     if not unexplained:
         told.remove("unexplained")
     told |= {cause.id for cause in causes} | ({"raised"} if raised else set())
-    seeded = events.from_findings(checks, "noise_distribution", "generate_samples, the noise")
+    noise = "generate_samples, the noise"
+    seeded = [*events.from_findings(checks, "noise_distribution", noise)]
+    if any(o.failure for c in checks if c.name == "noise_distribution" for o in c.outcomes):
+        seeded += _noise_of_the_probe(session, case)
     for cause in seeded:
         if cause.id == "noise-seeded":  # of the others the probe tells more
             causes.append(cause)
@@ -312,6 +315,16 @@ def _sampler(
         if not (raised and cause.id == "no-grad-context"):
             causes.append(cause)
     return _placed(session, causes, unexplained, case)
+
+
+def _noise_of_the_probe(session: Session, case: Case) -> Iterator[Cause]:
+    """Whether the sampler draws the same in two calls, where no network lets it run."""
+    repeated = session.ask_reference("probing_noise", case, seed=case.key)
+    found = session.ask_port("probing_noise", case=case, seed=case.key)
+    if not isinstance(found, PortFailed) and set(found) - set(repeated):
+        text = "on a probe for a network, two calls of generate_samples draw the same noise"
+        finding = {"id": "noise-seeded", "message": text, "part": "generate_samples/noise"}
+        yield from events.from_messages([finding], "generate_samples, the noise")
 
 
 DRAWING = ("noise-", "draw-order", "step-count", "dtype", "no-grad", "raised", "unexplained")

@@ -29,6 +29,7 @@ def ask_everything(session: Session, plan: Plan) -> None:
         for clip in {False, session.both_support("gradient_clip")}:
             case = sampler.probe_case(*session.pair.image_range, gradient_clip=clip)
             session.ask_both("probing", case)
+            session.ask_reference("probing_noise", case, seed=case.key)
     if session.has("train_step") and session.has("make_optimizer"):
         training_runs(session, everything=True)
 

@@ -34,6 +34,7 @@ ENTRIES_OF: Mapping[str, tuple[str, ...]] = {
     "state": MODEL + SAMPLER,
     "probing": SAMPLER,
     "probing_state": SAMPLER,
+    "probing_noise": SAMPLER,
     "training": ENTRIES,
     "probing_training": tuple(name for name in ENTRIES if name not in ("model", "preprocess")),
 }
