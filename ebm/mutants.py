@@ -779,6 +779,17 @@ INTERACTIONS = (
         gone=tuple(("gradient-not-tracked", where) for where in CUT_OFF[-2:]),
     ),
     Interaction(
+        ("dense kernels reshaped, not transposed", LEFT_OUT),
+        "the kernel that shows it is that of the layer that is missing",
+        gone=(("dense-layout", "dense1"),),
+    ),
+    Interaction(
+        ("a seeded generator made in each call", "noise drawn and thrown away"),
+        "what the sampler returns holds no noise: that it draws the same shows in training",
+        gone=(("noise-seeded", "generate_samples, the noise"),),
+        more=(("noise-seeded", "train_step, the noise"),),
+    ),
+    Interaction(
         ("noise added after the update", "first clip dropped"),
         "where the noise comes after the update, the clip after the noise is the last one",
         gone=(("clip-missing", *FIRST_CLIP),),

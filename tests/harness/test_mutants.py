@@ -82,6 +82,8 @@ def test_mutants_that_are_the_reference_again_are_green(
         # Where no network lets a sampler run, the probe tells what noise it draws.
         ("a seeded generator made in each call", "a layer left out"),
         ("a seeded generator made in each call", "a step too many"),
+        ("a seeded generator made in each call", "noise drawn and thrown away"),
+        ("dense kernels reshaped, not transposed", "a layer left out"),
     ],
     ids=" and ".join,
 )
