@@ -22,7 +22,8 @@ from typing import Any
 from parity.declarations import ENTRIES, Side
 from parity.recorded import key_of
 
-MODEL, SAMPLER = ("model",), ("generate_samples",)
+MODEL, SAMPLER, PREPROCESS = ("model",), ("generate_samples",), ("preprocess",)
+ON_A_PROBE = tuple(name for name in ENTRIES if name not in (*MODEL, *PREPROCESS))
 
 ENTRIES_OF: Mapping[str, tuple[str, ...]] = {
     "network": MODEL,
@@ -36,9 +37,16 @@ ENTRIES_OF: Mapping[str, tuple[str, ...]] = {
     "probing_state": SAMPLER,
     "probing_noise": SAMPLER,
     "training": ENTRIES,
-    "probing_training": tuple(name for name in ENTRIES if name not in ("model", "preprocess")),
+    "probing_training": ON_A_PROBE,
+    "preprocess": PREPROCESS,
+    "refusals model": MODEL,
+    "refusals generate_samples": SAMPLER,
+    "refusals preprocess": PREPROCESS,
+    "refusals train_step": ON_A_PROBE,
+    "refusals validate": ON_A_PROBE,
 }
-"""Which entries a question calls; one that is not listed is always asked."""
+"""Which entries a question calls, of one that is about an entry for each; one that is not listed is
+always asked."""
 
 OTHER_WAYS = {"__import__", "eval", "exec", "globals", "importlib", "sys.modules"}
 """Names by which a module may reach what its import statements do not say."""
@@ -75,9 +83,10 @@ class Reached:
 
     def key(self, method: str, arguments: Mapping[str, Any]) -> str | None:
         """What the answer is kept under; None if it is not known what it depends on."""
-        if method not in self._digests:
-            self._digests[method] = self._digest(method)
-        files = self._digests[method]
+        question = " ".join([method, *([arguments["entry"]] if "entry" in arguments else [])])
+        if question not in self._digests:
+            self._digests[question] = self._digest(question)
+        files = self._digests[question]
         return None if files is None else f"{files}/{key_of(method, arguments)}"
 
     def get(self, key: str | None) -> Any:
@@ -97,8 +106,8 @@ class Reached:
         while self._bytes > MOST_BYTES:
             self._bytes -= _size(self._answers.popitem(last=False)[1])
 
-    def _digest(self, method: str) -> str | None:
-        specs = [getattr(self.side, name) for name in ENTRIES_OF.get(method, ())]
+    def _digest(self, question: str) -> str | None:
+        specs = [getattr(self.side, name) for name in ENTRIES_OF.get(question, ())]
         specs = [spec for spec in specs if spec is not None]
         if not specs or not all(isinstance(spec, str) and _is_name(spec) for spec in specs):
             return None

@@ -33,9 +33,10 @@ INTRODUCTION = """\
 # Edits by machine
 
 Written by `make edits`; do not edit. {count} small edits of `port_torch/`, drawn from seed {seed},
-each put into the port and judged: {red} are red, and {survived} survive, each of which is the same
-program for the reason given below. An edit is one constant, operator, comparison, argument, string
-or name in place of another; docstrings, annotations, imports and what `raise` says are left alone.
+each put into the port and judged: {red} are red, and {survived} survive, each for the reason given
+below: it is the same program, or differs by less than the bound allows at least. An edit is one
+constant, operator, comparison, argument, string or name in place of another; docstrings,
+annotations, imports and what `raise` says are left alone.
 
 Edits are judged against the golden, as by `parity check --golden goldens`. What no entry of a pair
 reaches is judged by the test that claims it: {tested}. The last column

@@ -10,6 +10,7 @@ from ebm.pair import pair
 from parity.declarations import TorchSide
 from parity.mutants import reached
 from parity.mutants.reached import ENTRIES_OF, Reached
+from parity.refusals import REFUSING
 from parity.requests import Requests
 from tests.harness.ports import ROOT
 
@@ -117,9 +118,13 @@ def test_answers_that_were_not_used_for_longest_go_first(
 
 
 def test_every_question_is_one_and_the_projects_port_is_followed() -> None:
-    assert {method for method in ENTRIES_OF if not hasattr(Requests, method)} == set()
+    questions = [question.split() for question in ENTRIES_OF]
+    assert [method for method, *_ in questions if not hasattr(Requests, method)] == []
     known = Reached(pair.port, ROOT)
-    assert None not in [known.key(method, {}) for method in ENTRIES_OF]
+    asked = [(method, {"entry": entry[0]} if entry else {}) for method, *entry in questions]
+    assert None not in [known.key(*question) for question in asked]
+    assert {entry[0] for method, *entry in questions if method == "refusals"} == set(REFUSING)
+    assert known.key("refusals", {"entry": "another"}) is None
     network = known.files(["port_torch.energy_model"])
     assert network is not None
     assert {"port_torch.energy_model", "ebm.settings"} <= set(network)
