@@ -59,7 +59,7 @@ soak: $(INSTALLED) ## Run the gate 200 times, over threads and oneDNN: is it eve
 record: $(INSTALLED) ## Run the reference, write goldens/ anew, and say what changed
 	@$(BIN)/parity record --golden goldens
 
-mutants: $(INSTALLED) ## Put every known fault, and every pair of them, into the port; a quarter of an hour or more; writes docs/mutants.md; DEPTH=1 or 3 for single faults or triples too
+mutants: $(INSTALLED) ## Put every known fault, and every pair of them, into the port; half an hour; writes docs/mutants.md; DEPTH=1 or 3 for single faults or triples too
 	@$(BIN)/parity mutants $(if $(DEPTH),--depth $(DEPTH)) --matrix docs/mutants.md
 
 edits: $(INSTALLED) ## Edit the port at random, 300 times, and see that the golden sees it; ten minutes; writes docs/edits.md

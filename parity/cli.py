@@ -208,8 +208,8 @@ def _mutants_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser
         type=int,
         choices=(1, 2, 3),
         default=2,
-        help="the most faults in one port: 1, in a minute or two; 2 (the default), in a quarter of "
-        "an hour or more; 3",
+        help="the most faults in one port: 1, in a minute or two; 2 (the default), in half an "
+        "hour; 3",
     )
     parser.add_argument(
         "--sample",

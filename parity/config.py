@@ -67,7 +67,7 @@ def load_config(folder: Path) -> Config:
 
 
 def _waiver(entry: Any, path: Path) -> Waiver:
-    types = {
+    types: dict[str, type | tuple[type, ...]] = {
         "check": str,
         "where": str,
         "max_residual": (int, float),
@@ -79,7 +79,7 @@ def _waiver(entry: Any, path: Path) -> Waiver:
             f"{path}: each entry of [tool.parity] accept has {', '.join(types)}; got {entry!r}"
         )
     for name, kind in types.items():
-        if not isinstance(entry[name], kind):  # type: ignore[arg-type]
+        if not isinstance(entry[name], kind):
             raise BadCall(f"{path}: accept has {name} = {entry[name]!r}, of the wrong type")
     expires = entry["expires"]
     if isinstance(expires, str):

@@ -239,9 +239,19 @@ def _alike(
 ) -> Iterator[tuple[str, str]]:
     """Weights that a port draws alike in every build, or alike for several layers.
 
-    Where the reference's differ: constants, and what a reference seeds itself, are no claim.
+    Where the reference's differ: constants, and what a reference seeds itself, are no claim. Nor
+    are numbers so few, or of so few values, that chance may repeat them.
     """
-    drawn = [n for n in reference if n in port and list(port[n].shape[1:]) == shapes[n]]
+
+    def tells(builds: np.ndarray) -> bool:
+        values = len(np.unique(builds))
+        return bool(builds[0].size * np.log(values) > -np.log(SIGNIFICANCE))
+
+    drawn = [
+        name
+        for name, builds in reference.items()
+        if name in port and list(port[name].shape[1:]) == shapes[name] and tells(builds)
+    ]
 
     def differ(one: np.ndarray, other: np.ndarray) -> bool:
         return not np.array_equal(one, other)

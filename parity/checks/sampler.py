@@ -91,8 +91,7 @@ def _last_of_many(session: Session, case: Case, reference: Trace) -> Outcome:
     """The port's last samples alone, of the longest trajectory that counts: what a caller gets
     that does not ask for every step may go wrong late, too."""
     floors = reference.floors["float64"]["samples"]
-    low, high = session.pair.image_range
-    horizon = _horizon(floors, HORIZON * (high - low))
+    horizon = _horizon(session, floors, HORIZON)
     counting = [(place, step) for place, step in kept_steps(reference) if step < horizon]
     if not counting:
         return Outcome("samples_free_running", (), case)
@@ -116,11 +115,10 @@ def _last_of_many(session: Session, case: Case, reference: Trace) -> Outcome:
 
 
 def _free_running(session: Session, case: Case, reference: Trace, port: Trace) -> Outcome:
-    low, high = session.pair.image_range
     truth, floors = reference.arrays["float64"]["samples"], reference.floors["float64"]["samples"]
     floors32, errors32 = reference.floors["float32"]["samples"], reference.errors["samples"]
-    horizon = _horizon(floors, HORIZON * (high - low))
-    horizon32 = _horizon(floors32, HORIZON32 * (high - low))
+    horizon = _horizon(session, floors, HORIZON)
+    horizon32 = _horizon(session, floors32, HORIZON32)
     ours, ours32 = port.array("float64", "samples"), port.array("float32", "samples")
     shape = (len(floors), *truth.shape[1:])
     if ours is None or ours.shape != shape:
@@ -152,9 +150,11 @@ def _free_running(session: Session, case: Case, reference: Trace, port: Trace) -
     return Outcome("samples_free_running", tuple(comparisons), case, notes=notes, exhibit=shown)
 
 
-def _horizon(floors: np.ndarray, limit: float) -> int:
-    """How many steps lie before the first whose floor reaches ``limit``, or is no number."""
-    beyond = np.flatnonzero(~(floors < limit))
+def _horizon(session: Session, floors: np.ndarray, part: float) -> int:
+    """How many steps lie before the first whose floor reaches ``part`` of the images' range, or is
+    no number."""
+    low, high = session.pair.image_range
+    beyond = np.flatnonzero(~(floors < part * (high - low)))
     return int(beyond[0]) if beyond.size else len(floors)
 
 

@@ -265,10 +265,7 @@ _MODES: list[Any] = []
 
 def flags() -> dict[str, Any]:
     """Every flag as it is now."""
-    found = {}
-    for name, read in READ.items():
-        found[name] = _value(read)
-    return found
+    return {name: _value(read) for name, read in READ.items()}
 
 
 def _value(read: Read) -> Any:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -124,7 +125,7 @@ class Table:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_plain(cls, plain: dict[str, list[dict[str, object]]]) -> Table:
+    def from_plain(cls, plain: Mapping[str, Any]) -> Table:
         """The inverse of :meth:`to_plain`."""
         return cls(
             tuple(_tuple(f) for f in plain["tensors"]),
@@ -134,7 +135,7 @@ class Table:
                     operation=str(use["operation"]),
                     operands=_tuples(use["operands"]),
                     result=None if use["result"] is None else _tuple(use["result"]),
-                    transposed=use["transposed"],  # type: ignore[arg-type]
+                    transposed=use["transposed"],
                 )
                 for use in plain["uses"]
             ),
@@ -147,16 +148,16 @@ class Table:
                 )
                 for call in plain["calls"]
             ),
-            plain.get("stopped"),  # type: ignore[arg-type]
+            plain.get("stopped"),
         )
 
 
-def _tuple(value: object) -> Fingerprint:
-    return tuple(value)  # type: ignore[arg-type]
+def _tuple(value: Any) -> Fingerprint:
+    return tuple(value)
 
 
-def _tuples(values: object) -> tuple[Fingerprint, ...]:
-    return tuple(_tuple(value) for value in values)  # type: ignore[attr-defined]
+def _tuples(values: Iterable[Any]) -> tuple[Fingerprint, ...]:
+    return tuple(_tuple(value) for value in values)
 
 
 class Index:

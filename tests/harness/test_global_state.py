@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from parity.cases import SamplerCall
-from parity.checks.distributions import check_initialisation, check_noise
+from parity.checks.distributions import _alike, check_initialisation, check_noise
 from parity.checks.state import check_left_behind, check_state_restored
 from parity.checks.training import check_training
 from parity.comparison import Verdict
@@ -298,6 +299,18 @@ def test_weights_that_every_build_or_layer_draws_alike_are_red(
     told = " ".join(finding["message"] for finding in wrong.findings)
     assert ("is the same in models built from different seeds" in told) == ("(0)" in SEEDED[seeded])
     assert "kernel is that of conv" in told
+
+
+def test_weights_so_few_that_chance_may_repeat_them_say_nothing() -> None:
+    """An orthogonal matrix of one element is 1 or -1, in a right port too."""
+    shapes = {"a": [1, 1], "b": [1, 1]}
+    signs = {"a": np.array([[[1.0]], [[-1.0]]]), "b": np.array([[[-1.0]], [[1.0]]])}
+    ones = {name: np.ones((2, 1, 1)) for name in shapes}
+    assert [*_alike(signs, ones, shapes)] == []
+    many = {name: [1, 40] for name in shapes}
+    rows = np.random.default_rng(0).choice([-1.0, 1.0], (3, 1, 40))
+    told = _alike({"a": rows[:2], "b": rows[1:]}, dict.fromkeys(shapes, rows[[0, 0]]), many)
+    assert [name for name, _ in told] == ["a", "b", "b"]
 
 
 def test_a_sampler_that_gives_a_caller_in_eval_mode_other_samples_is_red(
