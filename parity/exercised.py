@@ -26,6 +26,9 @@ SETTINGS = "settings"
 """What the pair itself enumerates stands below it. Once in a plan is enough, in whatever property;
 how parity asks (weights, images, arguments) is to be there in each property that draws it."""
 
+Pools = dict[tuple[int, int], list[Candidate[T]]]
+"""What was drawn of one strategy, by how many and from which seed."""
+
 POOL = 48
 """Candidates that are drawn at least: enough to learn what is enumerated, and where it stands."""
 
@@ -107,6 +110,7 @@ def choose(
     among: str = "",
     more: int = 0,
     had: Mapping[str, Sequence[Found]] = MappingProxyType({}),
+    pools: Pools[T] | None = None,
 ) -> Chosen[T]:
     """``n`` values of ``strategy`` that have everything it enumerates; the same for each seed.
 
@@ -115,12 +119,17 @@ def choose(
         among: the field of the plan that they are for.
         more: how many more than ``n`` there may be, if ``n`` cannot have everything.
         had: what other cases have already, by the field of the plan that they are in.
+        pools: those that were drawn of this strategy before; what is drawn is added.
     """
+    pools = {} if pools is None else pools
     if n == 0:
         return Chosen((), ())
     pool: list[Candidate[T]] = []
     for number in range(MOST_POOLS if more else 1):
-        pool += candidates(strategy, max(n, POOL), seed + NEXT_POOL * number)
+        drawn = max(n, POOL), seed + NEXT_POOL * number
+        if drawn not in pools:
+            pools[drawn] = candidates(strategy, *drawn)
+        pool += pools[drawn]
         found = [found_in(plain(candidate.value)) for candidate in pool]
         wanted, unplaced = _enumerated(pool, found, among)
         has = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 
 from hypothesis import strategies as st
@@ -9,11 +10,15 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from parity import specs
 from parity.cases import SamplerCall
-from parity.exercised import SETTINGS, Chosen, choose
+from parity.exercised import SETTINGS, Chosen, Pools, choose
 from parity.recipes import IMAGE_KINDS, Recipe, TrainingRecipe, WeightsRecipe
 from parity.session import Session, Settings
 
 KEYS = st.integers(0, 2**31 - 1)
+
+_POOLS: weakref.WeakKeyDictionary[Session, Pools[Settings]] = weakref.WeakKeyDictionary()
+"""Architectures that were drawn for one purpose, for the next: drawing a pool takes most of a
+second."""
 
 
 def architectures(session: Session, n: int, seed: int, *, more: int = 0) -> Chosen[Settings]:
@@ -25,8 +30,14 @@ def architectures(session: Session, n: int, seed: int, *, more: int = 0) -> Chos
     if not session.draws_architectures or n == 0:
         return Chosen((), ())
     with specs.declaration("architectures"):
-        strategy = specs.entry(session.pair.architectures)()
-        return choose(strategy, n, seed, plain=lambda settings: {SETTINGS: settings}, more=more)
+        return choose(
+            specs.entry(session.pair.architectures)(),
+            n,
+            seed,
+            plain=lambda settings: {SETTINGS: settings},
+            more=more,
+            pools=_POOLS.setdefault(session, {}),
+        )
 
 
 @st.composite

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import collections
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Mapping
@@ -60,6 +61,21 @@ LARGEST = 4 << 20
 they would take the room of all others and hardly ever be asked for again."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Module:
+    """A module of the project.
+
+    Attributes:
+        path: its file.
+        digest: of its text.
+        imports: names that may be modules; EVERYTHING if it has other ways to import.
+    """
+
+    path: Path
+    digest: bytes
+    imports: tuple[str, ...] | None
+
+
 class Reached:
     """Answers of ports, under what was asked and the files that the question reaches.
 
@@ -75,11 +91,13 @@ class Reached:
         self._answers: collections.OrderedDict[str, Any] = collections.OrderedDict()
         self._bytes = 0
         self._digests: dict[str, str | None] = {}
+        self._modules: dict[str, Module | None] = {}
 
     def lay_over(self, folder: Path | None) -> None:
         """From now on the port has the packages in ``folder``."""
         self.overlay = folder
         self._digests.clear()
+        self._modules.clear()
 
     def key(self, method: str, arguments: Mapping[str, Any]) -> str | None:
         """What the answer is kept under; None if it is not known what it depends on."""
@@ -115,30 +133,35 @@ class Reached:
         if found is EVERYTHING:
             return None
         sha = hashlib.sha256()
-        for name, path in sorted(found.items()):
-            sha.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+        for name, module in sorted(found.items()):
+            sha.update(f"{name}\0".encode() + module.digest)
         return sha.hexdigest()
 
-    def files(self, modules: list[str]) -> dict[str, Path] | None:
-        """Name -> file of each module of the project that these reach, themselves included;
-        EVERYTHING if that cannot be told."""
-        found: dict[str, Path] = {}
+    def files(self, modules: list[str]) -> dict[str, Module] | None:
+        """Name -> each module of the project that these reach, themselves included; EVERYTHING if
+        that cannot be told."""
+        found: dict[str, Module] = {}
         waiting = list(modules)
         while waiting:
             name = waiting.pop()
-            path = self._file(name)
-            if name in found or path is None:
+            if name in found or (module := self._module(name)) is None:
                 continue
-            found[name] = path
-            imported = _imports(path.read_text(), name, path.name == "__init__.py")
-            if imported is EVERYTHING:
+            found[name] = module
+            if module.imports is EVERYTHING:
                 return EVERYTHING
             parents = name.split(".")[:-1]
-            waiting += [*imported, *(".".join(parents[:n]) for n in range(1, len(parents) + 1))]
+            waiting += module.imports
+            waiting += (".".join(parents[:n]) for n in range(1, len(parents) + 1))
         return found
 
+    def _module(self, name: str) -> Module | None:
+        """A module of the project; None if it is none, or a name in one."""
+        if name not in self._modules:
+            path = self._file(name)
+            self._modules[name] = None if path is None else _read(path, name)
+        return self._modules[name]
+
     def _file(self, module: str) -> Path | None:
-        """Where a module of the project is; None if it is none, or a name in one."""
         for folder in (self.overlay, self.root):
             package = None if folder is None else folder / module.partition(".")[0]
             if package is None or not (package.is_dir() or package.with_suffix(".py").is_file()):
@@ -147,6 +170,12 @@ class Reached:
             choices = (path / "__init__.py", path.with_suffix(".py"))
             return next((each for each in choices if each.is_file()), None)
         return None
+
+
+def _read(path: Path, name: str) -> Module:
+    text = path.read_text()
+    imports = _imports(text, name, path.name == "__init__.py")
+    return Module(path, hashlib.sha256(text.encode()).digest(), imports)
 
 
 @functools.lru_cache(maxsize=4096)
