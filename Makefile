@@ -51,6 +51,7 @@ doctor: $(INSTALLED) ## What is installed, and do the float64 oracle and the sha
 	@$(BIN)/parity doctor
 
 calibrate: $(INSTALLED) ## Measure the distribution of residual / floor on 1,000 random cases, how many of 200 small faults are caught, and that explain names none
+	@mkdir -p build
 	@$(BIN)/parity doctor --cases 1000 --faults 200 --json build/calibration.json
 
 soak: $(INSTALLED) ## Run the gate 200 times, over threads and oneDNN: is it ever flaky? 15 minutes

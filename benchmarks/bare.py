@@ -26,8 +26,8 @@ def recorded(path: Path, arguments: list[str]) -> int:
     import torch
 
     from parity.cli import main
-    from parity.torch_side.side import TorchRunner
-    from parity.torch_side.training import TorchTrainer
+    from parity.frameworks.torch.side import TorchRunner
+    from parity.frameworks.torch.training import TorchTrainer
 
     calls: list[Call] = []
     kept: dict[bytes, np.ndarray] = {}

@@ -29,7 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ebm.images import load_images
 from ebm.settings import Settings
-from parity import archive
+from parity.values import archive
 
 N_VALIDATION = 1000  # the last images are held out
 

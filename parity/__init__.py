@@ -10,7 +10,7 @@ Declare the two sides once::
 and run ``parity check module:pair``. Importing this package imports neither framework.
 """
 
-from parity.declarations import Call, Pair, Side, TensorFlowSide, TorchSide
+from parity.declare.declarations import Call, Pair, Side, TensorFlowSide, TorchSide
 
 __version__ = "0.1.0"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from rich.console import Console
 
 import parity
-from parity import streams
+from parity.ask import streams
+from parity.ask.workers import DEFAULT_TIMEOUT
+from parity.draw.profiles import PROFILES
 from parity.errors import MissingPackage, ParityError, PortFailed, ReferenceFailed
-from parity.profiles import PROFILES
-from parity.workers import DEFAULT_TIMEOUT
 
 EXIT_PARITY, EXIT_NO_PARITY, EXIT_BAD_CALL, EXIT_NO_REFERENCE, EXIT_OWN_FAILURE = 0, 1, 2, 3, 4
 EXIT_INTERRUPTED = 130

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from parity.config import load_config
-from parity.doctor import installed
+from parity.ask.session import Session
+from parity.commands.config import load_config
+from parity.doctor.examine import installed
 from parity.errors import BadCall
-from parity.session import Session
 
 
 @pytest.fixture(scope="session")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from parity import goldens
-from parity.cases import Case
-from parity.messages import failure_lines, headline
-from parity.outcome import CheckResult, Outcome, pool
-from parity.plan import Plan
-from parity.recorded import Recorded
-from parity.runner import run_checks
-from parity.session import Session
+from parity.ask.recorded import Recorded
+from parity.ask.session import Session
+from parity.draw.plan import Plan
+from parity.entries.runner import run_checks
+from parity.golden import goldens
+from parity.tell.messages import failure_lines, headline
+from parity.values.cases import Case
+from parity.verdict.outcome import CheckResult, Outcome, pool
 
 
 def assert_green(outcomes: Iterable[Outcome]) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from parity import warm
-from parity.session import Session
+from parity.ask import warm
+from parity.ask.session import Session
 from tests import amount
 
 # "ci" is Hypothesis's own: derandomised, no database. Deadlines are off everywhere, for a case

@@ -19,7 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
-from parity.progress import progress
+from parity.ask.progress import progress
 
 PORT = """
 import torch

@@ -16,12 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ebm.story.page import write_page
 from ebm.story.runs import PROGRAMS
-from parity import archive
-from parity.outcome import CheckResult
-from parity.plan import draw
-from parity.profiles import PROFILES
-from parity.runner import run_checks
-from parity.session import Session
+from parity.ask.session import Session
+from parity.draw.plan import draw
+from parity.draw.profiles import PROFILES
+from parity.entries.runner import run_checks
+from parity.values import archive
+from parity.verdict.outcome import CheckResult
 
 UPDATES, FLOAT64_UPDATES = 300, 25
 AT_ONCE = 2

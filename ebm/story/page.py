@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ebm.story.runs import BATCH, EARLY, N_HELD_OUT, NOISE, PROGRAMS, SAMPLE_STEPS
-from parity.comparison import FLOAT64_FLOORS
-from parity.outcome import CheckResult
+from parity.verdict.comparison import FLOAT64_FLOORS
+from parity.verdict.outcome import CheckResult
 
 Seen = Mapping[tuple[str, str], Mapping[str, np.ndarray]]
 

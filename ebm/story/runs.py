@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from parity import archive
-from parity.cases import Case, SamplerCall, TrainingCall
-from parity.floor import moved
-from parity.randomness import generator
-from parity.workers import ENVIRONMENT
+from parity.side.settings import ENVIRONMENT
+from parity.values import archive
+from parity.values.cases import Case, SamplerCall, TrainingCall
+from parity.values.randomness import generator
+from parity.verdict.floor import moved
 
 BATCH = 64
 SETTINGS: dict[str, Any] = {"batch_size": BATCH}
@@ -71,7 +71,7 @@ def run(program: Program, precision: str, updates: int, looks: bool, out: Path) 
     ``samples_end``.
     """
     from ebm.pair import images, pair
-    from parity import specs
+    from parity.declare import specs
 
     runner_type = _runner(program.framework)
     runner = runner_type(specs.resolve(program.spec, "side"), pair)
@@ -166,12 +166,12 @@ def _weights() -> dict[str, np.ndarray]:
 
 def _runner(framework: str) -> Any:
     if framework == "tensorflow":
-        from parity.tensorflow_side.side import TensorFlowRunner
+        from parity.frameworks.tensorflow.side import TensorFlowRunner
 
         return TensorFlowRunner
     import torch
 
-    from parity.torch_side.side import TorchRunner
+    from parity.frameworks.torch.side import TorchRunner
 
     torch.set_num_threads(1)
     return TorchRunner

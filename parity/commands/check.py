@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 import parity
-from parity import baseline, goldens
-from parity.cases import Case
+from parity.ask.progress import Tell, progress
+from parity.ask.recorded import Recorded
+from parity.ask.session import Session
 from parity.commands import outputs, programs
+from parity.commands.config import Config, apply_waivers, load_config
 from parity.commands.options import at_least, pair_of, refuse_timeout
-from parity.config import Config, apply_waivers, load_config
+from parity.draw.plan import Plan, beside_golden, draw, possible
+from parity.draw.profiles import Profile, profile_named
 from parity.errors import BadCall, ParityError, PortFailed
-from parity.lines import Lines
-from parity.outcome import CheckResult
-from parity.plan import Plan, beside_golden, draw, possible
-from parity.profiles import Profile, profile_named
-from parity.progress import Tell, progress
-from parity.recorded import Recorded
-from parity.render import terminal
-from parity.report import Report
-from parity.session import Session
+from parity.golden import baseline, goldens
+from parity.side.lines import Lines
+from parity.tell.render import terminal
+from parity.tell.report import Report
+from parity.values.cases import Case
+from parity.verdict.outcome import CheckResult
 
 if TYPE_CHECKING:
     from parity.explain.causes import Explanation
@@ -51,7 +51,7 @@ class _Run:
         self.case = None if options.case is None else Case.load(options.case)
         self.only = tuple(name for names in options.only for name in names.split(",") if name)
         if self.only:
-            from parity.runner import refuse_unknown
+            from parity.entries.runner import refuse_unknown
 
             refuse_unknown(self.only)
         self.golden = None if options.golden is None else _golden(options, self.config, self.pair)
@@ -115,7 +115,9 @@ class _Run:
             root=self.config.root,
             mark=not self.options.in_process and not self.only and self.case is None,
         )
-        runner = importlib.import_module("parity.runner")  # half a second, while the sides start
+        runner = importlib.import_module(
+            "parity.entries.runner"
+        )  # half a second, while the sides start
         try:
             opening.open()
         except PortFailed as error:
@@ -164,7 +166,7 @@ class _Run:
                     "which builds one architecture, takes no settings or takes no gradient clip, "
                     "where the reference does"
                 )
-        from parity.runner import run_checks
+        from parity.entries.runner import run_checks
 
         run_checks(session, plan, only=self.only, case=self.case, tell=tell, finished=self.checks)
         if not self.only and self.case is None:
@@ -188,7 +190,7 @@ class _Run:
 
         What ends the search takes nothing away: the smallest case until then is kept.
         """
-        from parity.shrinking import smallest
+        from parity.entries.shrinking import smallest
 
         found: dict[str, Case] = {}
         try:
@@ -216,7 +218,7 @@ class _Run:
 
     def _keep_smallest(self) -> None:
         """Keep the smallest failing case of those that were run."""
-        from parity.shrinking import smallest_recorded
+        from parity.entries.shrinking import smallest_recorded
 
         for check in self.checks:
             if (small := smallest_recorded(check)) is not None:
@@ -224,7 +226,7 @@ class _Run:
                 return
 
     def _keep(self, name: str, case: Case) -> None:
-        from parity.shrinking import keep
+        from parity.entries.shrinking import keep
 
         try:
             self.failing = {name: (case, keep(case, name, self.config.root))}

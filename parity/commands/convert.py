@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from parity.ask.checkpoints import convert, kind_of, refuse_missing
+from parity.ask.session import Session
+from parity.commands.config import load_config
 from parity.commands.options import pair_of, refuse_timeout, refuse_unwritable
-from parity.config import load_config
-from parity.convert import convert, kind_of, refuse_missing
-from parity.session import Session
 
 
 def run(options: argparse.Namespace) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from parity.commands.config import load_config
 from parity.commands.options import at_least, pair_of, refuse_timeout, refuse_unwritable
-from parity.config import load_config
-from parity.doctor import examine
+from parity.doctor.examine import examine
 
 
 def run(options: argparse.Namespace) -> int:

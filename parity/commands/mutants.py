@@ -10,15 +10,14 @@ from pathlib import Path
 from rich.console import Console
 
 import parity
-from parity import archive
+from parity.ask.progress import progress
 from parity.commands import outputs
+from parity.commands.config import load_config
 from parity.commands.options import at_least, pair_of, refuse_timeout, refuse_unwritable
-from parity.config import load_config
-from parity.mutants import campaign
+from parity.mutants import campaign, matrix
 from parity.mutants.judge import LEAN
-from parity.progress import progress
-from parity.render import matrix
-from parity.report import Report
+from parity.tell.report import Report
+from parity.values import archive
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from parity import archive
 from parity.commands.options import refuse_unwritable
 from parity.errors import BadCall
-from parity.render import github
-from parity.report import Report, to_json
+from parity.tell.render import github
+from parity.tell.report import Report, to_json
+from parity.values import archive
 
 FILES = ("json", "junit", "html", "summary")
 
@@ -77,7 +77,7 @@ class Outputs:
 
     def _append(self, path: Path, document: Mapping[str, Any]) -> None:
         """Append the summary, in place of what an earlier call has appended, if that ends it."""
-        from parity.render.summary import to_markdown
+        from parity.tell.render.summary import to_markdown
 
         before, self._summary = self._summary, to_markdown(document).encode()
         with path.open("ab+") as file:
@@ -90,9 +90,9 @@ def _rendered(name: str, document: Mapping[str, Any]) -> bytes:
     if name == "json":
         return to_json(document).encode()
     if name == "junit":
-        from parity.render.junit import to_xml
+        from parity.tell.render.junit import to_xml
 
         return to_xml(document)
-    from parity.render.html import to_html
+    from parity.tell.render.html import to_html
 
     return to_html(document).encode()

@@ -12,18 +12,18 @@ from rich.console import Console
 from rich.table import Table
 
 import parity
+from parity.ask.opening import DECLARED
+from parity.ask.progress import progress
 from parity.commands import outputs
 from parity.commands.options import at_least, refuse_timeout
 from parity.correspond.match import Correspondence
+from parity.declare.inputs import InputSpec
+from parity.draw.profiles import profile_named
+from parity.entries.programs.pair import CHECKS, ProgramPair
 from parity.errors import BadCall, MissingPackage, ParityError, PortFailed
-from parity.outcome import CheckResult, Outcome, pool
-from parity.profiles import profile_named
-from parity.programs.inputs import InputSpec
-from parity.programs.pair import CHECKS, ProgramPair
-from parity.programs.requests import DECLARED
-from parity.progress import progress
-from parity.render import terminal
-from parity.report import Report
+from parity.tell.render import terminal
+from parity.tell.report import Report
+from parity.verdict.outcome import CheckResult, Outcome, pool
 
 NO_MODEL = "no attribute 'model'"
 """What is said of a SPEC without an attribute that is a declaration's."""

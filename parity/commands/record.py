@@ -8,17 +8,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from parity import baseline, goldens
+from parity.ask.progress import progress
+from parity.ask.recorded import Recorded
+from parity.ask.session import Session
+from parity.commands.config import load_config
 from parity.commands.options import at_least, pair_of, refuse_timeout
-from parity.config import load_config
+from parity.draw.plan import beside_golden
+from parity.draw.profiles import profile_named
+from parity.entries.runner import run_checks
 from parity.errors import GoldenRefused
-from parity.plan import beside_golden
-from parity.profiles import profile_named
-from parity.progress import progress
-from parity.recorded import Recorded
-from parity.recording import RecordingSession, record
-from parity.runner import run_checks
-from parity.session import Session
+from parity.golden import baseline, goldens
+from parity.golden.recording import RecordingSession, record
 
 
 def run(options: argparse.Namespace) -> int:

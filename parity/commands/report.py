@@ -8,7 +8,7 @@ import stat
 
 from parity.commands import outputs
 from parity.errors import BadCall, BadFile
-from parity.render.html import to_html
+from parity.tell.render.html import to_html
 
 LARGEST = 64 << 20
 

@@ -53,11 +53,11 @@ class Recogniser(enum.Enum):
     EXCEPTION = ("exception, and the state of gradients at it", "explain/events.py")
     STATE = (
         "what a run leaves behind",
-        "torch_side/state.py torch_side/globals.py explain/events.py",
+        "frameworks/torch/state.py frameworks/torch/globals.py explain/events.py",
     )
     STAGE = ("stage of a training step on its probe", "explain/training/*.py")
     PRECISION = ("operations that turn float32", "explain/explain.py")
-    CHECK = ("what the check saw", "explain/explain.py checks/distributions.py")
+    CHECK = ("what the check saw", "explain/explain.py entries/noise.py entries/initialisation.py")
 
     @property
     def phrase(self) -> str:

@@ -27,7 +27,7 @@ class Cause:
         reading: what else the same behaviour may be, if two readings are possible.
         reading_ids: the faults of each such reading.
         part: the path of the part of the port concerned, under which its place is looked for
-            (``torch_side.places``).
+            (``frameworks.torch.places``).
         place: of the port's source, "port_torch/langevin.py:58"; empty if it is not known.
     """
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from parity.explain.catalogue import CATALOGUE
 from parity.explain.causes import Cause
-from parity.outcome import CheckResult
+from parity.verdict.outcome import CheckResult
 
 PARTS = {
     "gradient-accumulated": "generate_samples/gradient",
@@ -21,7 +21,7 @@ PARTS = {
     "state-not-detached": "generate_samples/gradient/leaf",
     "trajectory-aliased": "generate_samples/stored",
 }
-"""Where in a sampler an event is looked for (``torch_side.places``)."""
+"""Where in a sampler an event is looked for (``frameworks.torch.places``)."""
 
 
 def from_findings(checks: Sequence[CheckResult], check: str, where: str) -> Iterator[Cause]:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from parity import archive
-from parity.cases import Case
-from parity.checks.network import oracle_trouble
-from parity.checks.preprocessing import GREY
-from parity.comparison import FLOAT64_FLOORS, Verdict
+from parity.ask.recorded import Recorded
+from parity.ask.session import Session
+from parity.draw.plan import Plan
+from parity.draw.recipes import make_case
+from parity.entries.compared import oracle_trouble
+from parity.entries.preprocess import GREY
 from parity.errors import PortFailed, ReferenceFailed
 from parity.explain import events
 from parity.explain.causes import Cause, Explanation, Unexplained, placed
@@ -27,12 +28,11 @@ from parity.explain.questions import (
 )
 from parity.explain.sampler import explain_sampler
 from parity.explain.training import SAMPLING, explain_training
-from parity.outcome import CheckResult, Outcome
-from parity.plan import Plan
-from parity.recipes import make_case
-from parity.recorded import Recorded
-from parity.session import Session
-from parity.traces import Trace
+from parity.values import archive
+from parity.values.cases import Case
+from parity.values.traces import Trace
+from parity.verdict.comparison import FLOAT64_FLOORS, Verdict
+from parity.verdict.outcome import CheckResult, Outcome
 
 Found = tuple[list[Cause], list[Unexplained]]
 

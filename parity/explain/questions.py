@@ -8,16 +8,18 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from parity import archive, specs
-from parity.cases import Case
+from parity.ask.session import Session, Settings
+from parity.declare import specs
+from parity.draw.plan import Plan
+from parity.draw.recipes import make_case
 from parity.errors import PortFailed
-from parity.explain import sampler, training
-from parity.explain.training import PROBE_STEPS, Run, run_of
-from parity.floor import NETWORK_COPIES
-from parity.plan import Plan
-from parity.recipes import make_case
-from parity.session import Session, Settings
-from parity.traces import Trace
+from parity.explain.training import Run, run_of
+from parity.side import sampler_probe, training_probe
+from parity.side.training_probe import PROBE_STEPS
+from parity.values import archive
+from parity.values.cases import Case
+from parity.values.traces import Trace
+from parity.verdict.floor import NETWORK_COPIES
 
 
 def ask_everything(session: Session, plan: Plan) -> None:
@@ -27,7 +29,7 @@ def ask_everything(session: Session, plan: Plan) -> None:
             ask_network(session, part)
     if session.has("generate_samples"):
         for clip in {False, session.both_support("gradient_clip")}:
-            case = sampler.probe_case(*session.pair.image_range, gradient_clip=clip)
+            case = sampler_probe.probe_case(*session.pair.image_range, gradient_clip=clip)
             session.ask_both("probing", case)
             session.ask_reference("probing_noise", case, seed=case.key)
     if session.has("train_step") and session.has("make_optimizer"):
@@ -96,7 +98,7 @@ def alone(case: Case) -> Case:
 def sampler_case(session: Session) -> Case:
     """The probe's, with the arguments that both samplers take."""
     clip = session.both_support("gradient_clip")
-    return sampler.probe_case(*session.pair.image_range, gradient_clip=clip)
+    return sampler_probe.probe_case(*session.pair.image_range, gradient_clip=clip)
 
 
 def training_runs(
@@ -142,7 +144,7 @@ def first_training(session: Session) -> Case:
 
 def _training_case(session: Session, settings: Settings, batch: int, **numbers: Any) -> Case:
     shape, limits = session.facts(settings).image_shape, session.pair.image_range
-    return training.probe_case(shape, settings, batch, limits=limits, **numbers)
+    return training_probe.probe_case(shape, settings, batch, limits=limits, **numbers)
 
 
 def _declared_trainings(session: Session) -> list[tuple[Settings, int]]:

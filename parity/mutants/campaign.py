@@ -19,21 +19,22 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, S
 from pathlib import Path
 from typing import Any
 
-from parity import specs
-from parity.declarations import Pair
+from parity.ask.kept import Kept
+from parity.ask.progress import Tell
+from parity.ask.recorded import Recorded
+from parity.ask.session import Session
+from parity.ask.workers import DEFAULT_TIMEOUT
+from parity.declare import specs
+from parity.declare.declarations import Pair
+from parity.draw.plan import Plan, draw
+from parity.entries.runner import run_checks
 from parity.errors import BadCall, PortFailed
 from parity.explain.questions import ask_everything
-from parity.kept import Kept
 from parity.mutants.judge import LEAN, Judged, Mask, judge, names_of
 from parity.mutants.mutant import Conflict, Mutant, edited
 from parity.mutants.reached import Reached
-from parity.outcome import CheckResult
-from parity.plan import Plan, draw
-from parity.progress import Tell
-from parity.recorded import Recorded
-from parity.runner import run_checks
-from parity.session import Session
-from parity.workers import DEFAULT_TIMEOUT, ENVIRONMENT
+from parity.side.settings import ENVIRONMENT
+from parity.verdict.outcome import CheckResult
 
 Combination = tuple[Mutant, ...]
 LEAST_NAMED = 0.98

@@ -10,14 +10,14 @@ from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from parity.ask.session import Session
+from parity.draw.plan import Plan, draw
+from parity.draw.profiles import Profile
+from parity.entries.runner import run_checks
 from parity.explain.causes import Explanation
 from parity.explain.explain import explain
 from parity.mutants.mutant import Mutant, write
 from parity.mutants.reached import Reached
-from parity.plan import Plan, draw
-from parity.profiles import Profile
-from parity.runner import run_checks
-from parity.session import Session
 
 LEAN = Profile("mutants", 2, 4, 1, 1, 4, 1, 1, 0, 1, more=0, published_steps=6, training_steps=1)
 """Few cases: a fault that needs luck to be seen is not seen by a gate either."""

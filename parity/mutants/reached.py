@@ -20,8 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from parity.declarations import ENTRIES, Side
-from parity.recorded import key_of
+from parity.ask.recorded import key_of
+from parity.declare.declarations import ENTRIES, Side
 
 MODEL, SAMPLER, PREPROCESS = ("model",), ("generate_samples",), ("preprocess",)
 ON_A_PROBE = tuple(name for name in ENTRIES if name not in (*MODEL, *PREPROCESS))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from parity.progress import progress
+from parity.ask.progress import progress
 from tests.harness import small_pair, test_power
 from tests.harness.ports import ROOT
 
@@ -314,7 +314,7 @@ ATTACKS = (
             "import atexit, sys\n"
             "class Finder:\n"
             "    def find_spec(self, name, path=None, target=None):\n"
-            "        if name == 'parity.runner': raise IndexError('no')\n"
+            "        if name == 'parity.entries.runner': raise IndexError('no')\n"
             "sys.meta_path.insert(0, Finder())\n",
             *GOLDEN,
         ),

@@ -6,7 +6,7 @@ import dataclasses
 
 from ebm import pair
 from ebm.settings import PUBLISHED, Settings
-from parity.drawing import drawn
+from parity.draw.drawing import drawn
 
 
 def test_every_setting_that_training_reads_is_drawn_other_than_by_default() -> None:

@@ -18,7 +18,8 @@ from ebm import train
 from ebm.images import load_images
 from ebm.settings import ConvLayer, Settings
 from ebm.train import N_VALIDATION, TrainingRun, TrainingStopped
-from parity import archive, warm
+from parity.ask import warm
+from parity.values import archive
 
 SMALL = {
     "steps": 2,

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from parity import archive
-from parity.progress import progress
+from parity.ask.progress import progress
+from parity.values import archive
 from tests.edits import results
 from tests.edits.draw import drawn
 from tests.edits.judge import HUNG, ROOT, Judged, judged

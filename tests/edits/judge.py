@@ -14,15 +14,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from parity import goldens
-from parity.comparison import Verdict
+from parity.ask.recorded import Recorded
+from parity.ask.session import Session
+from parity.draw.plan import Plan, beside_golden
+from parity.draw.profiles import profile_named
+from parity.entries.registry import properties
+from parity.entries.runner import run_checks
 from parity.errors import BadCall, PortFailed
-from parity.plan import Plan, beside_golden
-from parity.profiles import profile_named
-from parity.recorded import Recorded
-from parity.runner import properties, run_checks
-from parity.session import Session
-from parity.workers import ENVIRONMENT
+from parity.golden import goldens
+from parity.side.settings import ENVIRONMENT
+from parity.verdict.comparison import Verdict
 from tests.edits.sites import Edit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -214,7 +215,7 @@ def _open() -> None:
     global _warm
     os.environ.update(ENVIRONMENT)
     _limit_memory()
-    _FORKS.set_forkserver_preload(["pytest", "torch", "parity.goldens", "tests.edits.judge"])
+    _FORKS.set_forkserver_preload(["pytest", "torch", "parity.golden.goldens", "tests.edits.judge"])
     _warm = Judge()
     _warm.__enter__()
     multiprocessing.util.Finalize(None, _warm.__exit__, exitpriority=10)

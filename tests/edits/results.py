@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from parity import archive
+from parity.values import archive
 from tests.edits.draw import SEED
 from tests.edits.judge import ROOT, TESTED, Judged
 from tests.edits.sites import Edit

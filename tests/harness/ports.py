@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ebm.mutants import MUTANTS
-from parity import goldens
+from parity.golden import goldens
 from parity.mutants.mutant import Mutant, write
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from parity import specs
-from parity.session import Session
+from parity.ask.session import Session
+from parity.declare import specs
 
 TEXT = """
 import dataclasses, functools

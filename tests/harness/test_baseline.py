@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from parity import baseline, goldens
-from parity.baseline import Difference, Margin, attributed
-from parity.comparison import Comparison, Element, Verdict
 from parity.errors import GoldenRefused
-from parity.outcome import CheckResult, Outcome, pool
+from parity.golden import baseline, goldens
+from parity.golden.baseline import Difference, Margin, attributed
+from parity.verdict.comparison import Comparison, Element, Verdict
+from parity.verdict.outcome import CheckResult, Outcome, pool
 
 NEWER_TORCH = Difference("torch", "2.13.0", "2.14.0")
 

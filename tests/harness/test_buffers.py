@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from parity.buffers import BufferImages
 from parity.errors import BadCall
+from parity.side.buffers import BufferImages
 
 IMAGES = np.arange(24, dtype=np.float32).reshape(3, 1, 2, 4)
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity import archive
-from parity.cases import Case, SamplerCall, check_images
 from parity.errors import BadCall, BadFile
+from parity.values import archive
+from parity.values.cases import Case, SamplerCall, check_images
 
 IMAGES = np.linspace(-1, 1, 12, dtype=np.float32).reshape(1, 2, 3, 2)
 CASE = Case(

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from parity.cases import SamplerCall
-from parity.checks.network import check_batch_independence, check_network
-from parity.checks.refusals import check_refusals
-from parity.checks.sampler import check_last, check_sampler
-from parity.checks.state import check_state_restored
-from parity.comparison import Verdict
+from parity.ask.session import Session
+from parity.draw.plan import draw
+from parity.draw.recipes import Recipe, WeightsRecipe, make_case
+from parity.entries.forward import check_batch_independence, check_network
+from parity.entries.refusals import check_refusals
+from parity.entries.runner import run_checks
+from parity.entries.sampler import check_last, check_sampler
+from parity.entries.state import check_state_restored
 from parity.mutants.judge import LEAN
-from parity.plan import draw
-from parity.recipes import Recipe, WeightsRecipe, make_case
-from parity.runner import run_checks
-from parity.session import Session
+from parity.values.cases import SamplerCall
+from parity.verdict.comparison import Verdict
 
 HEAD = """
 import dataclasses, torch, parity, ebm.pair

@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 
-from parity.render.github import annotations
-from parity.render.junit import to_xml
-from parity.render.summary import to_markdown
+from parity.tell.render.github import annotations
+from parity.tell.render.junit import to_xml
+from parity.tell.render.summary import to_markdown
 from tests.harness.small_reports import HARM, cause, check, red, report
 from tests.harness.test_cli import SCHEMA
 

@@ -13,16 +13,17 @@ import jsonschema
 import pytest
 
 import parity
-from parity.cases import SamplerCall
-from parity.checks.state import check_state_restored
-from parity.comparison import Verdict
+from parity.ask.session import Session
+from parity.draw.plan import Plan, draw
+from parity.draw.profiles import Profile
+from parity.draw.recipes import Recipe, WeightsRecipe, make_case
+from parity.entries.runner import run_checks
+from parity.entries.sampler import clips_that_never_bound
+from parity.entries.state import check_state_restored
 from parity.errors import BadCall
-from parity.outcome import CheckResult, Outcome
-from parity.plan import Plan, draw
-from parity.profiles import Profile
-from parity.recipes import Recipe, WeightsRecipe, make_case
-from parity.runner import _clips_that_never_bound, run_checks
-from parity.session import Session
+from parity.values.cases import SamplerCall
+from parity.verdict.comparison import Verdict
+from parity.verdict.outcome import CheckResult, Outcome
 from tests.harness.ports import ROOT
 from tests.harness.small_pair import SAMPLERS, reopen, write_pair
 from tests.harness.test_cli import SCHEMA
@@ -157,12 +158,12 @@ def outcome(**clips: dict[str, float]) -> Outcome:
 
 
 def test_each_limit_has_to_bind_in_some_case_and_only_where_there_is_one() -> None:
-    assert _clips_that_never_bound([]) == {}
-    assert _clips_that_never_bound([outcome(), Outcome("samples_teacher_forced")]) == {}
+    assert clips_that_never_bound([]) == {}
+    assert clips_that_never_bound([outcome(), Outcome("samples_teacher_forced")]) == {}
     once = [outcome(a={"upper": 0.1, "lower": 0.0}), outcome(a={"upper": 0.0, "lower": 0.1})]
-    assert _clips_that_never_bound(once) == {}
-    assert "upper limit" in str(_clips_that_never_bound(once[1:]))
-    (said,) = _clips_that_never_bound([outcome(a={"upper": 0.0, "lower": 0.0}, b={"upper": 0.0})])
+    assert clips_that_never_bound(once) == {}
+    assert "upper limit" in str(clips_that_never_bound(once[1:]))
+    (said,) = clips_that_never_bound([outcome(a={"upper": 0.0, "lower": 0.0}, b={"upper": 0.0})])
     assert said == "samples_teacher_forced"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from parity import warm
+from parity.ask import warm
 from tests.harness.conftest import Inside
 from tests.harness.ports import ROOT, write_port
 
@@ -225,7 +225,7 @@ def check_with_weights(weights: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.few(0)
 def test_weights_of_another_model_are_refused_by_name(tmp_path: Path) -> None:
-    from parity import archive
+    from parity.values import archive
 
     arrays, about = archive.load(ROOT / "weights" / "energy_model.safetensors")
     del arrays["score/bias"]

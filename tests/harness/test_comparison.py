@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from parity.comparison import (
+from parity.verdict.comparison import (
     FLOAT64_FLOORS,
     POWER,
     SINGLE_RATIO,

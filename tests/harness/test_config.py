@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from parity.comparison import Comparison, Verdict
-from parity.config import Waiver, apply_waivers, load_config
+from parity.commands.config import Waiver, apply_waivers, load_config
 from parity.errors import BadCall
-from parity.outcome import CheckResult, Outcome
+from parity.verdict.comparison import Comparison, Verdict
+from parity.verdict.outcome import CheckResult, Outcome
 
 TODAY = datetime.date(2026, 6, 1)
 WAIVER = Waiver("energies", "", 1e-3, "known", datetime.date(2026, 6, 1))

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity import archive
-from parity.convert import convert
+from parity.ask.checkpoints import convert
+from parity.ask.session import Session
+from parity.draw.recipes import Recipe, WeightsRecipe, make_weights
 from parity.errors import BadCall
-from parity.recipes import Recipe, WeightsRecipe, make_weights
-from parity.session import Session
+from parity.values import archive
 
 
 @pytest.fixture

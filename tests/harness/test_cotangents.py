@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parity.cotangents import cotangent
-from parity.side_runner import Pulled
+from parity.side.runner import Pulled
+from parity.values.cotangents import cotangent
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 1), (), (2, 10), (1, 4)])

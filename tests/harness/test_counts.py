@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 import parity as package
-from parity.drawing import drawn
+from parity.draw.drawing import drawn
 from tests.harness.ports import ROOT, write_port
 from tests.harness.test_cli import parity
 
@@ -31,11 +31,11 @@ ONLY_REPORTED = {
     "commands/programs.py",
     "commands/record.py",
     "mutants/judge.py",
-    "runner.py",
+    "entries/runner.py",
 }
 """Where times are taken, to be told and for nothing else."""
 
-DATES = {"commands/check.py", "config.py", "messages.py", "report.py"}
+DATES = {"commands/check.py", "commands/config.py", "tell/messages.py", "tell/report.py"}
 """Where days are compared: a waiver expires."""
 
 

@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from parity.checks.distributions import (
-    SIGNIFICANCE,
-    _unlike,
-    noise_findings,
-    normal,
-    two_samples,
-)
+from parity.entries.initialisation import _unlike
+from parity.entries.noise import SIGNIFICANCE, noise_findings, normal, two_samples
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.02, 1.1, 1.5])

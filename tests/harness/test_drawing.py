@@ -13,7 +13,7 @@ import sys
 sys.path.insert(0, {folder!r})
 {imports}
 from hypothesis import given, seed, settings, strategies as st
-from parity.drawing import drawn
+from parity.draw.drawing import drawn
 wide = st.tuples(st.integers(), st.floats(), st.text())
 if {own}:
     print(drawn(wide, 40, 7))

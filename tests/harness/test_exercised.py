@@ -17,19 +17,19 @@ import pytest
 from hypothesis import strategies as st
 
 from ebm.settings import ACTIVATIONS
-from parity import goldens
-from parity.cases import Case
-from parity.checks.training import check_training
-from parity.exercised import Value, choose, found_in
-from parity.messages import case_in_words
+from parity.ask.recorded import Recorded
+from parity.ask.session import Session
+from parity.draw.exercised import Value, choose, found_in
+from parity.draw.plan import Plan, _with_a_long_one, _with_a_view, beside_golden, draw
+from parity.draw.profiles import profile_named
+from parity.draw.recipes import Recipe, TrainingRecipe, WeightsRecipe, make_case
+from parity.entries.runner import run_checks
+from parity.entries.train_step import check_training
+from parity.golden import goldens
 from parity.mutants.judge import LEAN
-from parity.plan import Plan, _with_a_long_one, _with_a_view, beside_golden, draw
-from parity.profiles import profile_named
-from parity.recipes import Recipe, TrainingRecipe, WeightsRecipe, make_case
-from parity.recorded import Recorded
-from parity.runner import run_checks
-from parity.session import Session
-from parity.traces import Trace
+from parity.tell.messages import case_in_words
+from parity.values.cases import Case
+from parity.values.traces import Trace
 from tests.harness.edited import overlay
 from tests.harness.ports import ROOT
 
@@ -242,7 +242,7 @@ def test_what_a_golden_lacks_is_named(golden: tuple[Session, Plan]) -> None:
 
 def test_a_seed_gives_one_plan_in_every_process() -> None:
     code = (
-        "from ebm.pair import architectures; from parity.exercised import choose; "
+        "from ebm.pair import architectures; from parity.draw.exercised import choose; "
         "print(choose(architectures(), 4, 3, plain=lambda s: {'settings': s}, more=3))"
     )
     command = [sys.executable, "-c", code]

@@ -8,12 +8,12 @@ import jsonschema
 import numpy as np
 import pytest
 
-from parity.cases import Case
-from parity.comparison import Answer, compare
-from parity.evidence import evidence
-from parity.exhibits import DrawLogs, GradientMaps, TrainingCurves, Trajectory, rounded
-from parity.outcome import CheckResult, Exhibit, Outcome, pool
-from parity.randomness import Draw
+from parity.tell.evidence import evidence
+from parity.values.cases import Case
+from parity.values.exhibits import DrawLogs, GradientMaps, TrainingCurves, Trajectory, rounded
+from parity.values.randomness import Draw
+from parity.verdict.comparison import Answer, compare
+from parity.verdict.outcome import CheckResult, Exhibit, Outcome, pool
 from tests.harness.test_cli import SCHEMA
 
 CASE = Case(weights={}, images=np.zeros((2, 4, 3, 1), np.float32), origin={"images": "uniform"})

@@ -12,14 +12,17 @@ from typing import Any, NoReturn
 
 import pytest
 
-from parity import baseline, cli, doctor, specs
+from parity import cli
+from parity.ask.worker import describe_error
+from parity.ask.workers import InProcess, Worker, told
 from parity.commands import outputs
+from parity.declare import specs
+from parity.doctor import examine
 from parity.errors import BadCall, PortFailed, ReferenceFailed
 from parity.explain import explain as explaining
+from parity.golden import baseline
 from parity.mutants import campaign
 from parity.mutants.judge import Judged
-from parity.worker import describe_error
-from parity.workers import InProcess, Worker, told
 from tests.harness.ports import ROOT
 from tests.harness.small_reports import red
 from tests.harness.test_cli import parity, write_side
@@ -362,9 +365,9 @@ def test_what_the_doctor_measured_is_told_whatever_ends_it(
         raise error
 
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(doctor, "Session", Opened)
-    monkeypatch.setattr(doctor, "_oracle", lambda _: iter(()))
-    monkeypatch.setattr(doctor, "_measure", measure)
+    monkeypatch.setattr(examine, "Session", Opened)
+    monkeypatch.setattr(examine, "_oracle", lambda _: iter(()))
+    monkeypatch.setattr(examine, "measure", measure)
     statuses = {IndexError: 4, ReferenceFailed: 3, KeyboardInterrupt: 130}
     assert cli.main(["doctor"]) == statuses[type(error)]
     out = capsys.readouterr().out

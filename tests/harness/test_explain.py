@@ -9,16 +9,16 @@ import jsonschema
 import numpy as np
 import pytest
 
+from parity.ask.session import Session
+from parity.draw.plan import draw
+from parity.entries.runner import run_checks
 from parity.explain.causes import Cause, Explanation, verified
 from parity.explain.explain import explain
 from parity.explain.network.activations import ACTIVATIONS
 from parity.explain.network.refit import refit
 from parity.explain.network.rules import Layer, Segment, compute
 from parity.mutants.judge import LEAN
-from parity.plan import draw
-from parity.render.terminal import cause_lines
-from parity.runner import run_checks
-from parity.session import Session
+from parity.tell.render.terminal import cause_lines
 from tests.harness.ports import write_port
 from tests.harness.test_cli import SCHEMA, parity
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from parity.ask.session import Session
+from parity.correspond.weights import Parameter, Weight, match_partly
+from parity.draw.plan import draw
+from parity.entries.runner import run_checks
 from parity.explain.causes import Explanation
 from parity.explain.explain import explain
 from parity.mutants.judge import LEAN
-from parity.plan import draw
-from parity.runner import run_checks
-from parity.session import Session
-from parity.weights import Parameter, Weight, match_partly
 from tests.harness.test_cli import parity, write_side
 
 HEAD = """

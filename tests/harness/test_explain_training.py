@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from parity.ask.session import Session
+from parity.draw.plan import draw
+from parity.entries.runner import run_checks
 from parity.explain.causes import Explanation
 from parity.explain.explain import TRAINING, explain
 from parity.explain.training.numbers import BOUND, nearest, same, solve
-from parity.explain.training.probe import evaluated_by_loss
+from parity.explain.training.runs import evaluated_by_loss
 from parity.mutants.judge import LEAN
-from parity.outcome import CheckResult
-from parity.plan import draw
-from parity.randomness import Draw, stretches
-from parity.runner import run_checks
-from parity.session import Session
+from parity.values.randomness import Draw, stretches
+from parity.verdict.outcome import CheckResult
 
 CHECKS = (*TRAINING, "draw_log")
 STEP = """

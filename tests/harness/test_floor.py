@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity.cases import Case, TrainingCall
-from parity.floor import floors_of, measured, moved, moved_copies
-from parity.randomness import generator
+from parity.values.cases import Case, TrainingCall
+from parity.values.randomness import generator
+from parity.verdict.floor import floors_of, measured, moved, moved_copies
 
 CASE = Case(
     weights={

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from parity.ask.session import Session
+from parity.draw.plan import draw
+from parity.entries.runner import run_checks
 from parity.explain.causes import Explanation
 from parity.explain.explain import NETWORK, explain
 from parity.mutants.judge import LEAN
-from parity.plan import draw
-from parity.runner import run_checks
-from parity.session import Session
 
 REFERENCE = """
 import keras

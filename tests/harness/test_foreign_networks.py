@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from parity.ask.session import Session
 from parity.explain.causes import Explanation
 from parity.explain.explain import NETWORK
-from parity.session import Session
 from tests.harness.test_explain import named
 from tests.harness.test_explain_bad_ports import explained
 

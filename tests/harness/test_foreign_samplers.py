@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from parity.ask.session import Session
+from parity.draw.plan import draw
+from parity.entries.runner import run_checks
 from parity.explain.causes import Explanation
 from parity.explain.explain import explain
 from parity.mutants.judge import LEAN
-from parity.outcome import CheckResult
-from parity.plan import draw
-from parity.runner import run_checks
-from parity.session import Session
+from parity.verdict.outcome import CheckResult
 
 CHECKS = ("samples_teacher_forced", "samples_free_running", "draw_log", "state_restored")
 

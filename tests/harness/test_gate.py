@@ -11,12 +11,12 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 
-from parity import baseline, goldens
-from parity.plan import beside_golden
-from parity.profiles import profile_named
-from parity.recorded import Recorded
-from parity.runner import run_checks
-from parity.session import Session
+from parity.ask.recorded import Recorded
+from parity.ask.session import Session
+from parity.draw.plan import beside_golden
+from parity.draw.profiles import profile_named
+from parity.entries.runner import run_checks
+from parity.golden import baseline, goldens
 from tests.harness.conftest import Inside
 from tests.harness.ports import ROOT, write_golden_without, write_port
 from tests.harness.small_reports import check, red, report

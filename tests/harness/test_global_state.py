@@ -7,18 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity.cases import SamplerCall
-from parity.checks.distributions import _alike, check_initialisation, check_noise
-from parity.checks.state import check_left_behind, check_state_restored
-from parity.checks.training import check_training
-from parity.comparison import Verdict
+from parity.ask.session import Session
+from parity.draw.plan import draw
+from parity.draw.recipes import Recipe, WeightsRecipe, make_case
+from parity.entries.initialisation import check_initialisation
+from parity.entries.noise import _alike, check_noise
+from parity.entries.runner import run_checks
+from parity.entries.state import check_left_behind, check_state_restored
+from parity.entries.train_step import check_training
 from parity.explain.explain import explain
 from parity.mutants.judge import LEAN
-from parity.outcome import Outcome
-from parity.plan import draw
-from parity.recipes import Recipe, WeightsRecipe, make_case
-from parity.runner import run_checks
-from parity.session import Session
+from parity.values.cases import SamplerCall
+from parity.verdict.comparison import Verdict
+from parity.verdict.outcome import Outcome
 from tests.harness.edited import overlay
 from tests.harness.test_checks import case, port
 

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity import archive, goldens
-from parity.cases import SamplerCall
+from parity.draw.plan import Plan
+from parity.draw.recipes import Recipe, WeightsRecipe
 from parity.errors import BadCall, GoldenRefused
-from parity.plan import Plan
-from parity.recipes import Recipe, WeightsRecipe
+from parity.golden import goldens
+from parity.values import archive
+from parity.values.cases import SamplerCall
 
 PLAN = Plan(
     networks=(Recipe(WeightsRecipe(trained="trained"), batch=1),),

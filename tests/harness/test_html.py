@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.comparison import Verdict
 from parity.errors import BadFile
-from parity.render import images
-from parity.render.html import to_html
-from parity.render.numbers import cell, short
-from parity.render.plots import LinearAxis, LogAxis
+from parity.tell.render import images
+from parity.tell.render.html import to_html
+from parity.tell.render.numbers import cell, short
+from parity.tell.render.plots import LinearAxis, LogAxis
+from parity.verdict.comparison import Verdict
 from tests.harness import reports
 
 HOSTILE = "</script></style><script>alert('x')</script><img src=x onerror=alert(1)>\"'&{{ 7*7 }}"
@@ -277,7 +277,7 @@ def replaced(value: Any, key: str = "", hostile: str = HOSTILE) -> Any:
 def test_whatever_a_report_says_stays_text(make: Callable[[], dict[str, Any]]) -> None:
     page = Page(to_html(replaced(make())))
     plain = Page(to_html(make()))
-    script = importlib.resources.files("parity.render") / "page" / "page.js"
+    script = importlib.resources.files("parity.tell.render") / "page" / "page.js"
     assert page.text["script"] == [script.read_text("utf-8")]
     assert page.count("style") == 1
     assert "{{ 7*7 }}" in page.words

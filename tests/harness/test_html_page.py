@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from parity.render.html import to_html
+from parity.tell.render.html import to_html
 from tests.harness import browser as browsers
 from tests.harness import reports
 from tests.harness.browser import DESKTOP, PHONE, visit

@@ -25,7 +25,7 @@ PARENT = (
     *sorted(
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in (ROOT / "parity").rglob("*.py")
-        if not {"torch_side", "tensorflow_side", "__main__.py"} & set(path.parts)
+        if not {"frameworks", "__main__.py"} & set(path.parts)
     ),
     "ebm.pair",
 )
@@ -43,7 +43,7 @@ def test_the_parent_imports_no_framework() -> None:
     assert found.returncode == 0, found.stderr
 
 
-@pytest.mark.parametrize("module", ["port_torch.langevin", "parity.torch_side.side"])
+@pytest.mark.parametrize("module", ["port_torch.langevin", "parity.frameworks.torch.side"])
 def test_that_test_can_fail(module: str) -> None:
     found = imports(module)
     assert found.returncode != 0
@@ -57,7 +57,7 @@ def test_neither_side_knows_of_parity(package: str) -> None:
 
 
 def test_that_a_side_that_knew_would_be_seen() -> None:
-    assert "parity" in imported_names("def f():\n    from parity.cases import Case\n")
+    assert "parity" in imported_names("def f():\n    from parity.values.cases import Case\n")
 
 
 @pytest.mark.parametrize(

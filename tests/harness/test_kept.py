@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from parity import kept
-from parity.kept import Kept, program_digest
-from parity.recorded import key_of
-from parity.session import Session
+from parity.ask import kept
+from parity.ask.kept import Kept, program_digest
+from parity.ask.recorded import key_of
+from parity.ask.session import Session
+from parity.side.sources import files_of, strangers
+from parity.values.frames import PACKAGE
 
 
 class FakeWorker:
@@ -98,8 +100,10 @@ def test_the_harness_packages_and_specs_are_in_the_key(
     assert program_digest("m:pair", None, root) == before
     assert program_digest("m:other", None, root) != before
     assert program_digest("m:pair", "m:reference", root) != before
-    own = Path(kept.__file__).parent
-    assert {own / "kept.py", own / "tensorflow_side" / "side.py"} <= set(kept.files_of(root))
+    own = PACKAGE.resolve()
+    assert {own / "ask" / "kept.py", own / "frameworks" / "tensorflow" / "side.py"} <= set(
+        files_of(root)
+    )
     with monkeypatch.context() as patch:
         patch.setattr(kept, "ENVIRONMENT", {})
         assert program_digest("m:pair", None, root) != before
@@ -161,7 +165,7 @@ def test_a_stranger_is_a_source_of_neither_project_nor_package(
         module = type(sys)("parity_test_module")
         module.__file__ = file
         monkeypatch.setitem(sys.modules, "parity_test_module", module)
-        return file in kept.strangers(tmp_path)
+        return file in strangers(tmp_path)
 
     assert said("/elsewhere/library.py")
     for name in ("reference.py", "tests/helper.py"):

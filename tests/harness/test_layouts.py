@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from parity import layouts
+from parity.values import layouts
 
 
 def numbered(*shape: int) -> np.ndarray:

@@ -9,10 +9,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from parity import goldens, warm
-from parity.recorded import Recorded
-from parity.runner import run_checks
-from parity.session import Session
+from parity.ask import warm
+from parity.ask.recorded import Recorded
+from parity.ask.session import Session
+from parity.entries.runner import run_checks
+from parity.golden import goldens
 from tests.harness.ports import ROOT
 from tests.harness.test_cli import SCHEMA, parity
 from tests.harness.test_exercised import PAIR
@@ -68,7 +69,7 @@ RUN = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
-from parity.lines import Marking
+from parity.side.lines import Marking
 marking = Marking(Path({folder!r}))
 import program, json
 print(json.dumps([program.result, program.Thing.__doc__, program.__doc__, [

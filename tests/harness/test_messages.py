@@ -6,10 +6,11 @@ import datetime
 import tomllib
 from pathlib import Path
 
-from parity.comparison import Comparison, Element, Verdict
-from parity.config import apply_waivers, load_config
-from parity.messages import acceptance, command, failure_lines, headline, place_in
-from parity.outcome import CheckResult, Outcome, pool
+from parity.commands.config import apply_waivers, load_config
+from parity.tell.messages import acceptance, command, failure_lines, headline
+from parity.values.frames import place_in
+from parity.verdict.comparison import Comparison, Element, Verdict
+from parity.verdict.outcome import CheckResult, Outcome, pool
 
 TODAY = datetime.date(2026, 1, 1)
 

@@ -14,7 +14,10 @@ import jsonschema
 import pytest
 
 from ebm.mutants import EQUIVALENT, INTERACTIONS, MUTANTS
+from parity.ask.session import Session
 from parity.cli import main
+from parity.draw.plan import Plan, draw
+from parity.entries.runner import run_checks
 from parity.errors import BadCall
 from parity.explain.catalogue import CATALOGUE, NOTES, Recogniser
 from parity.explain.causes import Cause, Explanation, Unexplained
@@ -24,9 +27,6 @@ from parity.mutants import judge as judging
 from parity.mutants.judge import LEAN, Judged, Mask, compare
 from parity.mutants.mutant import Conflict, Interaction, Mutant, edited, interacting, write
 from parity.mutants.reached import Reached
-from parity.plan import Plan, draw
-from parity.runner import run_checks
-from parity.session import Session
 from tests.harness.conftest import Inside
 from tests.harness.ports import ROOT, mutant
 from tests.harness.test_cli import SCHEMA
@@ -84,6 +84,10 @@ def test_mutants_that_are_the_reference_again_are_green(
         ("a seeded generator made in each call", "a step too many"),
         ("a seeded generator made in each call", "noise drawn and thrown away"),
         ("dense kernels reshaped, not transposed", "a layer left out"),
+        # What adds nothing adds the same in every call.
+        ("activations cut off from the graph", "noise drawn and thrown away"),
+        ("every stored step the same tensor", "a layer left out"),
+        ("every stored step the same tensor", "a step too many"),
     ],
     ids=" and ".join,
 )
@@ -153,7 +157,7 @@ def test_what_recognises_a_fault_is_where_the_catalogue_says() -> None:
         for recogniser in fault.by:
             found = {p for pattern in recogniser.modules for p in sources(pattern)}
             assert any(fault.id in strings(path) for path in found), (fault.id, recogniser)
-    for path in (*sources("explain/*"), "parity/torch_side/state.py"):
+    for path in (*sources("explain/*"), "parity/frameworks/torch/state.py"):
         # The catalogue has them all, and explain.py weighs those that others found.
         if path not in ("parity/explain/catalogue.py", "parity/explain/explain.py"):
             assert strings(path) & set(CATALOGUE) <= said.get(path, set()), path

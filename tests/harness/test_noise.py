@@ -10,16 +10,16 @@ from typing import cast
 import numpy as np
 import pytest
 
-from parity import archive
-from parity.cases import SamplerCall
-from parity.checks.distributions import AXES, check_noise, compared_noise
-from parity.comparison import Verdict
+from parity.ask.session import Session
+from parity.draw.plan import draw
+from parity.draw.recipes import Recipe, WeightsRecipe, make_case
+from parity.entries.noise import AXES, check_noise, compared_noise
+from parity.entries.runner import run_checks
 from parity.mutants.judge import LEAN
-from parity.plan import draw
-from parity.recipes import Recipe, WeightsRecipe, make_case
-from parity.runner import run_checks
-from parity.session import Session
-from parity.side_runner import added_alike
+from parity.side.samples import added_alike
+from parity.values import archive
+from parity.values.cases import SamplerCall
+from parity.verdict.comparison import Verdict
 from tests.harness.small_pair import reopen, write_pair
 
 MORE = """

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from parity.cases import Case
-from parity.comparison import Comparison, Element, Verdict
-from parity.outcome import Outcome, pool
+from parity.values.cases import Case
+from parity.verdict.comparison import Comparison, Element, Verdict
+from parity.verdict.outcome import Outcome, pool
 
 WORST = Element((0,), 1.0, 1.0)
 

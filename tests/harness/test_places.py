@@ -10,18 +10,18 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from parity import archive
-from parity.cases import Case
+from parity.ask.session import Session
+from parity.draw.plan import draw
+from parity.draw.recipes import make_case
+from parity.entries.runner import run_checks
 from parity.explain.causes import Cause, Explanation, Unexplained, placed
 from parity.explain.explain import explain
-from parity.explain.sampler.probe import probe_case
-from parity.explain.training import probe_case as training_case
 from parity.mutants.judge import LEAN
 from parity.mutants.mutant import write
-from parity.plan import draw
-from parity.recipes import make_case
-from parity.runner import run_checks
-from parity.session import Session
+from parity.side.sampler_probe import probe_case
+from parity.side.training_probe import probe_case as training_case
+from parity.values import archive
+from parity.values.cases import Case
 from tests.harness.ports import ROOT, mutant, write_port
 from tests.harness.test_cli import SCHEMA, parity
 

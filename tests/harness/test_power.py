@@ -9,15 +9,15 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from parity.comparison import Verdict
+from parity.ask.session import Session
+from parity.draw.plan import draw
+from parity.entries.runner import run_checks
 from parity.errors import ReferenceFailed
 from parity.explain.explain import explain
 from parity.mutants.judge import LEAN
-from parity.outcome import CheckResult
-from parity.plan import draw
-from parity.report import Report, to_json
-from parity.runner import run_checks
-from parity.session import Session
+from parity.tell.report import Report, to_json
+from parity.verdict.comparison import Verdict
+from parity.verdict.outcome import CheckResult
 from tests.harness.test_cli import SCHEMA, parity
 
 CHECKS = ("energies", "energy_gradients", "batch_independence", "activations")

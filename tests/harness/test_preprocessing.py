@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from parity.checks.preprocessing import check_preprocessing, stimuli
-from parity.comparison import Verdict
-from parity.outcome import Outcome
-from parity.session import Session
+from parity.ask.session import Session
+from parity.entries.preprocess import check_preprocessing, stimuli
+from parity.verdict.comparison import Verdict
+from parity.verdict.outcome import Outcome
 from tests.harness.edited import overlay
 from tests.harness.test_checks import port
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from parity.randomness import Draw, SharedRandomness, compared, host_generators_seeded
+from parity.values.randomness import Draw, SharedRandomness, compared, host_generators_seeded
 
 
 def stream(key: int = 3, layout: str = "NHWC") -> SharedRandomness:

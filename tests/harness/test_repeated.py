@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from parity.errors import ReferenceFailed
-from parity.repeated import note_difference, refuse_different
+from parity.side.repeated import note_difference, refuse_different
 
 ONE = {"a": np.array([1.0, np.nan]), "b": np.array([[1.0, 2.0]])}
 

@@ -13,7 +13,6 @@ from parity.explain.sampler.draws import Drawn, batches_of, drawn_by
 from parity.explain.sampler.first_step import MOST
 from parity.explain.sampler.fits import agree, fit, limits_in
 from parity.explain.sampler.observed import Observed, places_of
-from parity.explain.sampler.probe import NOISE, STEP_SIZE, probe_calls, probe_case
 from parity.explain.sampler.rules import (
     OPTIONS,
     Fitted,
@@ -24,7 +23,8 @@ from parity.explain.sampler.rules import (
     simulate,
 )
 from parity.explain.sampler.search import BOUND, _Search, search
-from parity.randomness import Draw, SharedRandomness
+from parity.side.sampler_probe import NOISE, STEP_SIZE, probe_calls, probe_case
+from parity.values.randomness import Draw, SharedRandomness
 
 
 def find(seen: Observed, base: Rule, bound: float = BOUND) -> list[Rule]:

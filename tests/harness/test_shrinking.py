@@ -11,18 +11,19 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
-from parity import shrinking, warm
-from parity.cases import Case
+from parity.ask import warm
+from parity.ask.session import Session
 from parity.cli import _parser
 from parity.commands import check as check_command
+from parity.draw.plan import Plan, draw
+from parity.draw.profiles import Profile
+from parity.entries import shrinking
+from parity.entries.runner import run_checks
+from parity.entries.shrinking import keep, smallest
 from parity.mutants.mutant import write
-from parity.outcome import CheckResult, Outcome, pool
-from parity.plan import Plan, draw
-from parity.profiles import Profile
-from parity.runner import run_checks
-from parity.session import Session
-from parity.shrinking import keep, smallest
 from parity.testing import reproduce
+from parity.values.cases import Case
+from parity.verdict.outcome import CheckResult, Outcome, pool
 from tests.harness.ports import ROOT, mutant, write_port
 from tests.harness.test_cli import parity
 

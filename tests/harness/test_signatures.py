@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from parity import Call
+from parity.declare.signatures import bind
 from parity.errors import BadCall
-from parity.signatures import bind
 
 ARGUMENTS = {"model": "M", "images": "I", "steps": 3, "step_size": 10.0, "noise": 0.1}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from parity.workers import Worker
+from parity.ask.workers import Worker
 
 PAIR = """
 import pathlib

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from parity.declare.specs import DoesNotImport, entry, resolve
 from parity.errors import BadCall
-from parity.specs import DoesNotImport, entry, resolve
 
 
 def test_by_module_and_by_file(tmp_path: Path) -> None:

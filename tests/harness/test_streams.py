@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from parity import streams
+from parity.ask import streams
 from tests.harness.ports import ROOT
 from tests.harness.test_cli import write_side
 
@@ -109,7 +109,7 @@ def test_the_console_script_as_well() -> None:
 
 INSIDE = """
 import os, sys
-from parity import streams
+from parity.ask import streams
 import parity.cli  # imports all that a command does before it looks at its streams
 with streams.printing():
     inherited = [os.get_inheritable(n) for n in range(3)]
@@ -154,7 +154,7 @@ def test_a_stream_that_has_no_room_now_is_waited_for() -> None:
 
 
 def test_an_encoding_that_lacks_a_letter_decides_nothing() -> None:
-    code = "import sys; from parity import streams\nwith streams.printing(): print('\\u274c')"
+    code = "import sys; from parity.ask import streams\nwith streams.printing(): print('\\u274c')"
     words = [sys.executable, "-c", code]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     ran = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, timeout=60)

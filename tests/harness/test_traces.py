@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parity import archive
 from parity.errors import BadFile
-from parity.randomness import Draw
-from parity.traces import Trace
+from parity.values import archive
+from parity.values.randomness import Draw
+from parity.values.traces import Trace
 
 TRACE = Trace(
     arrays={

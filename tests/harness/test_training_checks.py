@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity.cases import Case
-from parity.checks.training import _comparisons, check_training
-from parity.comparison import Verdict
-from parity.outcome import Outcome
-from parity.recipes import Recipe, TrainingRecipe, WeightsRecipe, make_case
-from parity.session import Session
-from parity.traces import Trace
+from parity.ask.session import Session
+from parity.draw.recipes import Recipe, TrainingRecipe, WeightsRecipe, make_case
+from parity.entries.train_step import _comparisons, check_training
+from parity.values.cases import Case
+from parity.values.traces import Trace
+from parity.verdict.comparison import Verdict
+from parity.verdict.outcome import Outcome
 from tests.harness.edited import overlay
 
 HEAD = """

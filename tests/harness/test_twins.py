@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from parity import specs
-from parity.cases import SamplerCall
-from parity.drawing import drawn
-from parity.recipes import Recipe, TrainingRecipe, WeightsRecipe, make_case
-from parity.session import Session
-from parity.workers import Twins
+from parity.ask.session import Session
+from parity.ask.workers import Twins
+from parity.declare import specs
+from parity.draw.drawing import drawn
+from parity.draw.recipes import Recipe, TrainingRecipe, WeightsRecipe, make_case
+from parity.values.cases import SamplerCall
 
 
 @pytest.mark.few(0)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from parity import warm
+from parity.ask import warm
 
 IMPORTED = "wave"  # stands for a framework: of the standard library, and imported by nobody here
 SETTINGS = {"TF_LEVEL": "3"}
@@ -22,7 +22,7 @@ SAY = f"import sys; print({IMPORTED!r} in sys.modules)"
 
 @pytest.fixture
 def nursery(tmp_path: Path) -> Iterator[Path]:
-    """The socket of a nursery that is made as :func:`parity.warm.nurseries` makes them."""
+    """The socket of a nursery that is made as :func:`parity.ask.warm.nurseries` makes them."""
     path = tmp_path / "socket"
     words = [sys.executable, "-P", warm.__file__, "--serve", str(path)]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -103,7 +103,7 @@ def test_who_stands_in_takes_the_fork_along_and_says_how_it_ended(nursery: Path)
 
 def test_a_nursery_ends_with_its_owner_and_ends_its_forks(tmp_path: Path) -> None:
     code = (
-        "import os, subprocess, sys; from parity import warm; import parity.workers\n"
+        "import os, subprocess, sys; from parity.ask import warm; import parity.ask.workers\n"
         "with warm.nurseries():\n"
         "    print(os.environ[warm.WARM], flush=True)\n"
         "    sys.stdin.read()\n"

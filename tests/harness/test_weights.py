@@ -6,8 +6,7 @@ import time
 
 import pytest
 
-from parity.errors import BadCall
-from parity.weights import (
+from parity.correspond.weights import (
     CannotMatch,
     Match,
     Parameter,
@@ -16,6 +15,7 @@ from parity.weights import (
     match,
     match_partly,
 )
+from parity.errors import BadCall
 
 WEIGHTS = [
     Weight("conv1/kernel", (3, 3, 1, 4)),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from parity.programs.inputs import InputSpec
-from parity.programs.pair import ProgramPair
+from parity.declare.inputs import InputSpec
+from parity.entries.programs.pair import ProgramPair
 
 PAIRS = Path(__file__).parent / "pairs"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parity.comparison import Answer, Verdict, compare
+from parity.verdict.comparison import Answer, Verdict, compare
 
 EPS = float(np.finfo(np.float64).eps)
 NOISE = np.array([1.0, -2.0, 0.5])

@@ -10,7 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from parity import warm
+from parity.ask import warm
 from parity.errors import BadCall, PortFailed
 from tests.harness.ports import ROOT
 from tests.harness.test_cli import SCHEMA

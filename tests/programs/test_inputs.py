@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from parity.declare.inputs import InputSpec
+from parity.entries.programs.align_inputs import ways_of_giving
 from parity.errors import BadCall, PortFailed
-from parity.programs.align_inputs import ways_of_giving
-from parity.programs.inputs import InputSpec
 
 RNG = np.random.default_rng(0)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from parity.comparison import Verdict
 from parity.errors import ReferenceFailed
+from parity.verdict.comparison import Verdict
 from tests.programs.conftest import Open
 
 Written = Callable[[str], str]

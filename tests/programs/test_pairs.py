@@ -14,7 +14,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from parity.programs.pair import ProgramPair
+from parity.entries.programs.pair import ProgramPair
 from tests.programs.conftest import PAIRS, Open
 
 ALL = os.environ.get("PARITY_PAIRS") == "all"

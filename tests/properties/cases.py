@@ -7,10 +7,10 @@ from typing import Any
 
 from hypothesis.strategies import SearchStrategy
 
-from parity import strategies
-from parity.cases import Case, SamplerCall
-from parity.recipes import Recipe, make_case
-from parity.session import Session, Settings
+from parity.ask.session import Session, Settings
+from parity.draw import strategies
+from parity.draw.recipes import Recipe, make_case
+from parity.values.cases import Case, SamplerCall
 
 N_ARCHITECTURES = 8
 

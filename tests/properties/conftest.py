@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from parity.kept import Kept
-from parity.session import Session
+from parity.ask.kept import Kept
+from parity.ask.session import Session
 from tests.properties.cases import architectures
 
 

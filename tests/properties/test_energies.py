@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity.cases import Case
-from parity.checks.network import check_network
-from parity.comparison import ratio
-from parity.recipes import Recipe, WeightsRecipe, make_case
-from parity.session import Session
+from parity.ask.session import Session
+from parity.draw.recipes import Recipe, WeightsRecipe, make_case
+from parity.entries.forward import check_network
 from parity.testing import assert_green
+from parity.values.cases import Case
+from parity.verdict.comparison import ratio
 from tests.amount import examples
 from tests.properties.cases import network_cases
 

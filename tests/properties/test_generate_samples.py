@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity.cases import SamplerCall
-from parity.checks.sampler import check_sampler
-from parity.checks.state import check_state_restored
-from parity.recipes import Recipe, WeightsRecipe, make_case
-from parity.session import Session
+from parity.ask.session import Session
+from parity.draw.recipes import Recipe, WeightsRecipe, make_case
+from parity.entries.sampler import check_sampler
+from parity.entries.state import check_state_restored
 from parity.testing import assert_green
+from parity.values.cases import SamplerCall
 from tests.amount import examples
 from tests.properties.cases import sampler_cases
 

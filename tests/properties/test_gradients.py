@@ -9,8 +9,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity.checks.network import check_batch_independence, check_network
-from parity.session import Session
+from parity.ask.session import Session
+from parity.entries.forward import check_batch_independence, check_network
 from parity.testing import assert_green
 from tests.amount import examples
 from tests.properties.cases import network_cases

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from parity import archive
-from parity.cases import SamplerCall
-from parity.checks.distributions import check_initialisation, check_noise
-from parity.checks.preprocessing import all_grey_levels, check_preprocessing
-from parity.recipes import Recipe, WeightsRecipe, make_case
-from parity.session import Session
+from parity.ask.session import Session
+from parity.draw.recipes import Recipe, WeightsRecipe, make_case
+from parity.entries.initialisation import check_initialisation
+from parity.entries.noise import check_noise
+from parity.entries.preprocess import all_grey_levels, check_preprocessing
 from parity.testing import assert_green
+from parity.values import archive
+from parity.values.cases import SamplerCall
 from tests.properties.cases import architectures
 
 

@@ -17,13 +17,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from parity import strategies
-from parity.cases import Case, TrainingCall
-from parity.checks.training import check_training
-from parity.recipes import Recipe, TrainingRecipe, WeightsRecipe, make_case
-from parity.session import Session
+from parity.ask.session import Session
+from parity.draw import strategies
+from parity.draw.recipes import Recipe, TrainingRecipe, WeightsRecipe, make_case
+from parity.entries.train_step import check_training
 from parity.testing import assert_green
-from parity.traces import Trace
+from parity.values.cases import Case, TrainingCall
+from parity.values.traces import Trace
 from tests.amount import examples
 
 ONE_STEP = 1e-12  # of each array's largest magnitude, float64

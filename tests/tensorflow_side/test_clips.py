@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from parity.tensorflow_side.clips import Clips
+from parity.frameworks.tensorflow.clips import Clips
 
 raw = tf.raw_ops
 IMAGES = tf.constant(np.linspace(-2, 2, 2 * 4 * 4).reshape(2, 4, 4, 1))

@@ -15,7 +15,7 @@ tf = pytest.importorskip("tensorflow")
 import keras  # noqa: E402
 
 from parity.errors import ReferenceFailed  # noqa: E402
-from parity.tensorflow_side.precision import assert_dtypes, precision  # noqa: E402
+from parity.frameworks.tensorflow.precision import assert_dtypes, precision  # noqa: E402
 from reference_tf.energy_model import energy_model  # noqa: E402
 
 

@@ -21,10 +21,10 @@ tf = pytest.importorskip("tensorflow")
 import keras  # noqa: E402
 
 from ebm.settings import PUBLISHED  # noqa: E402
-from parity.randomness import SharedRandomness, compared  # noqa: E402
-from parity.tensorflow_side import randomness as side  # noqa: E402
-from parity.tensorflow_side.precision import precision  # noqa: E402
-from parity.tensorflow_side.randomness import intercepted  # noqa: E402
+from parity.frameworks.tensorflow import randomness as side  # noqa: E402
+from parity.frameworks.tensorflow.precision import precision  # noqa: E402
+from parity.frameworks.tensorflow.randomness import intercepted  # noqa: E402
+from parity.values.randomness import SharedRandomness, compared  # noqa: E402
 from reference_tf.energy_model import energy_model  # noqa: E402
 from reference_tf.langevin import generate_samples  # noqa: E402
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from parity.torch_side.arguments import watched
+from parity.frameworks.torch.arguments import watched
 
 Told = list[tuple[str, str, str]]
 

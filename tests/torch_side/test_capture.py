@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-from parity.cases import Case
-from parity.declarations import TorchSide
-from parity.torch_side.capture import Capture, in_order_of_use
-from parity.torch_side.localise import layers_of
-from parity.torch_side.parameters import parameters, state
-from parity.torch_side.side import TorchRunner
-from parity.weights import Weight, match
+from parity.correspond.weights import Weight, match
+from parity.declare.declarations import TorchSide
+from parity.frameworks.torch.capture import Capture, in_order_of_use
+from parity.frameworks.torch.localise import segment_gradients, segments
+from parity.frameworks.torch.parameters import layers_of, parameters, state
+from parity.frameworks.torch.side import TorchRunner
+from parity.side.network import network
+from parity.values.cases import Case
 
 SHAPES = {
     "conv/kernel": (3, 3, 2, 4),
@@ -81,7 +82,7 @@ def given_of(runner: TorchRunner) -> dict[str, np.ndarray]:
 def test_answers_are_the_same_bit_for_bit_with_capture_and_without(precision: str) -> None:
     runner, _ = loaded()
     with_, without = (
-        runner.network(case_of(), activations=activations, precisions=[precision])
+        network(runner, case_of(), activations=activations, precisions=[precision])
         for activations in (True, False)
     )
     assert [n for n in with_.arrays[precision] if n.startswith("activations/")] == [
@@ -133,9 +134,9 @@ def attached(model: nn.Module) -> dict[str, Any]:
 
 Ask = Callable[[TorchRunner, dict[str, np.ndarray]], Any]
 ASKED: dict[str, Ask] = {
-    "network": lambda runner, given: runner.network(case_of()),
-    "segments": lambda runner, given: runner.segments(case_of(), given),
-    "segment_gradients": lambda runner, given: runner.segment_gradients(case_of(), given),
+    "network": lambda runner, given: network(runner, case_of()),
+    "segments": lambda runner, given: segments(runner, case_of(), given),
+    "segment_gradients": lambda runner, given: segment_gradients(runner, case_of(), given),
 }
 
 

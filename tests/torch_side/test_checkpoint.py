@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from ebm.settings import ConvLayer, DenseLayer, Settings
-from parity import goldens
-from parity.recorded import key_of
+from parity.ask.recorded import key_of
+from parity.golden import goldens
 from port_torch.checkpoint import load_training_state, training_state
 from port_torch.energy_model import EnergyModel, energy_model
 from port_torch.keras_adam import KerasAdam

@@ -21,9 +21,9 @@ from torch.nn import functional as F  # noqa: E402
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
-from parity.randomness import SharedRandomness  # noqa: E402
-from parity.torch_side import draws  # noqa: E402
-from parity.torch_side.dispatch import Interception  # noqa: E402
+from parity.frameworks.torch import draws  # noqa: E402
+from parity.frameworks.torch.dispatch import Interception  # noqa: E402
+from parity.values.randomness import SharedRandomness  # noqa: E402
 
 KEY = 7
 SHAPE = (2, 3, 4, 5)

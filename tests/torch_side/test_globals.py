@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from parity.randomness import host_generators_seeded
-from parity.torch_side import globals as watched_flags
-from parity.torch_side.globals import MIXED, NAMES, READ, Globals, flags
+from parity.frameworks.torch import globals as watched_flags
+from parity.frameworks.torch.globals import MIXED, NAMES, READ, Globals, flags
+from parity.values.randomness import host_generators_seeded
 
 
 def hook(*_: Any) -> Any: ...

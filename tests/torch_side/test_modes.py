@@ -9,7 +9,7 @@ PROGRAM = """
 import sys
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from parity.torch_side.modes import Mode
+from parity.frameworks.torch.modes import Mode
 
 class Unmarked(TorchDispatchMode):
     @classmethod

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from ebm.pair import fixed_trainings, pair, port
-from parity import refusals
-from parity.checks.preprocessing import all_grey_levels
-from parity.checks.refusals import findings
-from parity.explain.sampler.probe import probe_case
-from parity.explain.training import probe_case as training_case
-from parity.torch_side.side import TorchRunner
+from parity.declare import refusals
+from parity.entries.preprocess import all_grey_levels
+from parity.entries.refusals import findings
+from parity.frameworks.torch.side import TorchRunner
+from parity.side.refusing import refused
+from parity.side.sampler_probe import probe_case
+from parity.side.training_probe import probe_case as training_case
 from tests.harness.ports import ROOT
 
 SETTINGS, BATCH, _ = fixed_trainings()[0]
@@ -55,7 +56,7 @@ def changed(file: str, old: str, new: str, folder: Path) -> ModuleType:
 
 def answers(entry: str, functions: Mapping[str, object]) -> list[str | None]:
     runner = TorchRunner(dataclasses.replace(port, **functions), pair)
-    return runner.refusals(entry, refusals.calls_of(entry), GIVEN[entry])
+    return refused(runner, entry, refusals.calls_of(entry), GIVEN[entry])
 
 
 @pytest.fixture(scope="module")

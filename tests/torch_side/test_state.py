@@ -6,7 +6,7 @@ import gc
 
 import torch
 
-from parity.torch_side.state import _live_nodes
+from parity.frameworks.torch.state import _live_nodes
 
 
 def test_a_graph_on_a_tensor_from_before_the_garbage_collector_was_frozen_counts() -> None:

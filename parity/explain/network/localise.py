@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from parity.cases import Case
-from parity.comparison import FLOAT64_FLOORS, SINGLE_RATIO
 from parity.explain.causes import Cause, Unexplained, verified
 from parity.explain.network.activations import ACTIVATIONS
 from parity.explain.network.rules import Array, layers_of
 from parity.explain.network.segments import Seen, differ, explained, most
 from parity.explain.remembered import remembered
-from parity.traces import Trace
+from parity.values.cases import Case
+from parity.values.traces import Trace
+from parity.verdict.comparison import FLOAT64_FLOORS, SINGLE_RATIO
 
 JOINS = {"Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply", "Subtract"}
 """Layers that join branches."""

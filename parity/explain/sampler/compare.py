@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from parity.cases import Case
 from parity.explain.causes import Cause, Unexplained, verified
 from parity.explain.events import from_exception, told_of
 from parity.explain.remembered import remembered
@@ -27,7 +26,6 @@ from parity.explain.sampler.observed import (
     ways_to_see,
 )
 from parity.explain.sampler.onset import onset
-from parity.explain.sampler.probe import NAMES
 from parity.explain.sampler.rules import Fitted, Place, Rule, departures
 from parity.explain.sampler.search import BOUND, search
 from parity.explain.sampler.words import (
@@ -41,8 +39,10 @@ from parity.explain.sampler.words import (
     shown,
     where,
 )
-from parity.randomness import Draw
-from parity.traces import Trace
+from parity.side.sampler_probe import NAMES
+from parity.values.cases import Case
+from parity.values.randomness import Draw
+from parity.values.traces import Trace
 
 BOUND32 = 64 * float(np.finfo(np.float32).eps) * 4
 """The bound of a port that computes in float32."""
@@ -55,7 +55,7 @@ def explain_sampler(
     """What the port's sampler does otherwise than the reference's, on the probe.
 
     Args:
-        reference, port: answers to the ``probe`` request (``parity.probing``).
+        reference, port: answers to the ``probe`` request (``parity.side.probing``).
         case: of the request.
     """
     causes, unexplained = _raised(port)

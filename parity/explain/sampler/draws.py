@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from parity.cases import Case
 from parity.explain.sampler.rules import Noise
-from parity.randomness import Draw, SharedRandomness
+from parity.values.cases import Case
+from parity.values.randomness import Draw, SharedRandomness
 
 FAMILIES = ("normal", "uniform")
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from parity.explain.sampler.probe import Setting
 from parity.explain.sampler.rules import Fitted, Limits, Term, Uniform
+from parity.side.sampler_probe import Setting
 
 TIED = 3
 """So many equal numbers are no chance: a clip put them there."""

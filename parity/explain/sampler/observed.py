@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from parity.cases import Case
 from parity.explain.sampler.draws import Drawn, drawn_by
-from parity.explain.sampler.probe import Setting, probe_calls
 from parity.explain.sampler.rules import Place, Rule, simulate
-from parity.randomness import Draw
-from parity.traces import Trace
+from parity.side.sampler_probe import Setting, probe_calls
+from parity.values.cases import Case
+from parity.values.randomness import Draw
+from parity.values.traces import Trace
 
 
 @dataclasses.dataclass(frozen=True)

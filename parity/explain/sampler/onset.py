@@ -9,7 +9,7 @@ import numpy as np
 from parity.explain.sampler.fits import limits_in
 from parity.explain.sampler.observed import last
 from parity.explain.sampler.rules import SIZES, Place, Rule, clipped, gradient
-from parity.traces import Trace
+from parity.values.traces import Trace
 
 
 def onset(

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.explain.sampler.probe import Probe, ProbeCall, Setting
+from parity.side.sampler_probe import Probe, ProbeCall, Setting
 
 Limits = tuple[float, float]
 Term = Callable[[Setting], float]

@@ -8,7 +8,7 @@ from typing import Any
 
 from parity.explain.sampler.draws import FAMILIES
 from parity.explain.sampler.rules import RANGES, Fitted, Rule, Uniform, departures
-from parity.traces import Trace
+from parity.values.traces import Trace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Field:
     Attributes:
         id: of the fault, unless ``FAULTS`` has one for the value.
         place: where in ``generate_samples``.
-        part: of its source lines (``torch_side.places``).
+        part: of its source lines (``frameworks.torch.places``).
         words: what goes before the value.
     """
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from parity.explain.causes import Cause, Unexplained
 from parity.explain.training.numbers import BOUND, Array, apart, same, worst
-from parity.explain.training.probe import Run
-from parity.randomness import SharedRandomness
+from parity.explain.training.runs import Run
+from parity.values.randomness import SharedRandomness
 
 WHERE = "train_step, the real images"
 NOISE, CLIP = "train_step/noise", "train_step/clip"

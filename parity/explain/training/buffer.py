@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.explain.causes import Cause, Unexplained
 from parity.explain.training.numbers import BOUND, SAME_IMAGE, Array, apart, worst
-from parity.explain.training.probe import Run, Step
+from parity.explain.training.runs import Run, Step
 
 
 def initial_buffer(runs: Sequence[tuple[Run, Run]]) -> Iterator[Cause | Unexplained]:

@@ -25,7 +25,8 @@ from parity.explain.training.numbers import (
     shown,
     solve,
 )
-from parity.explain.training.probe import Run, Step, TrainingProbe
+from parity.explain.training.runs import Run, Step
+from parity.side.training_probe import TrainingProbe
 
 SPLITS = ("halves", "counts")
 SQUARES = ("mean of squares", "square of the mean", "sum of squares")

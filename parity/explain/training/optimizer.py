@@ -13,7 +13,7 @@ import numpy as np
 
 from parity.explain.causes import Cause, Unexplained
 from parity.explain.training.numbers import BOUND, Array, apart, nearest, numbers, same, solve
-from parity.explain.training.probe import Run, Step
+from parity.explain.training.runs import Run, Step
 
 PART = "make_optimizer"
 

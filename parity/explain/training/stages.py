@@ -19,7 +19,7 @@ from parity.explain.training.buffer import initial_buffer, kept, starts
 from parity.explain.training.loss import losses
 from parity.explain.training.numbers import BOUND, apart
 from parity.explain.training.optimizer import optimizer
-from parity.explain.training.probe import Run
+from parity.explain.training.runs import Run
 from parity.explain.training.validation import validation
 
 BEFORE_STEPS = (initial_buffer, validation)

@@ -8,7 +8,7 @@ import numpy as np
 
 from parity.explain.causes import Cause, Unexplained
 from parity.explain.training.numbers import BOUND, apart
-from parity.explain.training.probe import Run
+from parity.explain.training.runs import Run
 
 
 def validation(runs: Sequence[tuple[Run, Run]]) -> Iterator[Cause | Unexplained]:

@@ -1,0 +1,1 @@
+"""Processes and questions, seen from the one that asks."""

@@ -1,0 +1,1 @@
+"""What a person says: the pair, its sides, their entries and inputs."""

@@ -1,0 +1,1 @@
+"""What only TensorFlow and only PyTorch know."""
