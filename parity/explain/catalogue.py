@@ -45,6 +45,7 @@ class Recogniser(enum.Enum):
     """
 
     REFIT = ("refit of the segment", "explain/network/*.py")
+    VALUE = ("looked up among what the port computes", "explain/by_value/*.py")
     MISSING = ("weights that nothing of the port holds or uses", "explain/network/localise.py")
     BACKWARD = ("vector-Jacobian product of the segment", "explain/network/localise.py")
     ALONE = ("an image alone against the same in its batch", "explain/explain.py")
@@ -92,6 +93,8 @@ class Fault:
 NETWORK, GRADIENT, STEP = (Where.NETWORK,), (Where.GRADIENT,), (Where.STEP,)
 LEFT, TRAINING, DATA = (Where.LEFT,), (Where.TRAINING,), (Where.DATA,)
 REFIT, MISSING, RULE = (Recogniser.REFIT,), (Recogniser.MISSING,), (Recogniser.RULE,)
+VALUE = (Recogniser.VALUE,)
+EITHER = REFIT + VALUE
 STATE, STAGE, CHECK = (Recogniser.STATE,), (Recogniser.STAGE,), (Recogniser.CHECK,)
 DRAWN, EXCEPTION = (Recogniser.DRAWN,), (Recogniser.EXCEPTION,)
 
@@ -102,7 +105,7 @@ CATALOGUE = {
             "padding-same",
             "the padding is not TensorFlow's SAME",
             NETWORK,
-            REFIT,
+            EITHER,
             "x = F.pad(x, (left, right, top, bottom)) before an unpadded convolution, the larger "
             "half after",
             "https://github.com/pytorch/pytorch/issues/3867",
@@ -111,16 +114,32 @@ CATALOGUE = {
             "flatten-order",
             "the feature map is flattened channels first",
             NETWORK,
-            REFIT,
+            EITHER,
             "x.permute(0, 2, 3, 1).flatten(1), or declare TorchSide(flatten='NCHW') and convert "
             "the dense kernel",
             "https://henrysky.github.io/blog/2023-10-23-keras-torch/",
         ),
         Fault(
+            "value-order",
+            "a layer is given the right values in another order",
+            NETWORK,
+            VALUE,
+            "bring them into the reference's order first: flip, permute or transpose",
+            "https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html",
+        ),
+        Fault(
+            "operation-extra",
+            "the port has an operation that the reference has not",
+            NETWORK,
+            VALUE,
+            "leave it out",
+            "https://discuss.pytorch.org/t/do-i-need-to-use-softmax-before-nn-crossentropyloss/16739",
+        ),
+        Fault(
             "kernel-layout",
             "height and width of the kernel are swapped",
             NETWORK,
-            REFIT,
+            EITHER,
             "torch.from_numpy(kernel.transpose(3, 2, 0, 1)): HWIO to OIHW",
             "https://discuss.pytorch.org/t/copy-weights-of-tf-nn-depthwise-conv2d-to-f-conv2d/122503",
         ),
@@ -128,7 +147,7 @@ CATALOGUE = {
             "kernel-flip",
             "the kernel is flipped, as in a convolution of the textbooks",
             NETWORK,
-            REFIT,
+            EITHER,
             "use the kernel as it is: both frameworks compute cross-correlations",
             "https://github.com/claroche-r/dmbsr/issues/4",
         ),
@@ -136,7 +155,7 @@ CATALOGUE = {
             "dense-layout",
             "the dense kernel is transposed",
             NETWORK,
-            REFIT,
+            EITHER,
             "linear.weight.copy_(kernel.T): in x out to out x in",
             "https://page.teahaven.kr/programming/tf-to-torch/",
         ),
@@ -144,7 +163,7 @@ CATALOGUE = {
             "bias-missing",
             "the bias is not added",
             NETWORK,
-            REFIT + MISSING,
+            EITHER + MISSING,
             "bias=True, and load it",
             DOCS + "generated/torch.nn.Conv2d.html",
         ),
@@ -152,7 +171,7 @@ CATALOGUE = {
             "activation",
             "another activation",
             NETWORK,
-            REFIT,
+            EITHER,
             "use the reference's activation",
             "https://keras.io/api/layers/activations/",
         ),
@@ -160,7 +179,7 @@ CATALOGUE = {
             "layer-missing",
             "a layer of the reference has no counterpart",
             NETWORK,
-            MISSING,
+            MISSING + VALUE,
             "add the layer",
             DOCS + "generated/torch.nn.Module.html#torch.nn.Module.load_state_dict",
         ),
@@ -168,7 +187,7 @@ CATALOGUE = {
             "layer-hyperparameter",
             "a layer's stride, slope or epsilon is another",
             NETWORK,
-            REFIT,
+            EITHER,
             "give the layer the reference's argument",
             "https://keras.io/api/layers/activation_layers/leaky_relu/",
         ),

@@ -74,6 +74,19 @@ class ReferenceRequests:
         table = self.program.table(given.get("weights", {}), cast(given["inputs"], "float64"))
         return dict(table.to_plain())
 
+    def departed(self, case: bytes, path: str, departures: Sequence[Mapping[str, Any]]) -> bytes:
+        """What the layer at ``path`` is given (group "given") and gives ("result"), and what it
+        would give if it were another ("departed", by number, where it can be)."""
+        given = unpacked(case)
+        found = self.program.departed(
+            given.get("weights", {}),
+            cast(given["inputs"], "float64"),
+            path,
+            departures,
+            given.get("others", {}),
+        )
+        return packed(**found)
+
     def forward(self, case: bytes, key: int, precisions: Sequence[str] = PRECISIONS) -> bytes:
         """Outputs and gradients in each precision, with floors."""
         given = unpacked(case)
@@ -114,6 +127,11 @@ def _with_reading(floors: Arrays, exact: Arrays, native: Arrays) -> Arrays:
     }
 
 
+def _replaced(given: Mapping[str, Arrays], prints: Sequence[Any]) -> list[tuple[Any, np.ndarray]]:
+    arrays = given.get("replaced", {})
+    return [(tuple(print_), arrays[str(number)]) for number, print_ in enumerate(prints)]
+
+
 class PortRequests:
     """A port that is nothing but a module."""
 
@@ -137,10 +155,28 @@ class PortRequests:
         found: str | None = self.program.accepts(cast(unpacked(case)["inputs"], "float64"))
         return found
 
-    def table(self, case: bytes) -> dict[str, Any]:
+    def table(self, case: bytes, replaced: Sequence[Any] = ()) -> dict[str, Any]:
+        """What it computes; ``replaced`` are fingerprints, whose tensors are in the case's group
+        "replaced", by number."""
         given = unpacked(case)
-        table = self.program.table(given.get("values", {}), cast(given["inputs"], "float64"))
+        table = self.program.table(
+            given.get("values", {}), cast(given["inputs"], "float64"), _replaced(given, replaced)
+        )
         return dict(table.to_plain())
+
+    def tensors(
+        self, case: bytes, wanted: Sequence[Sequence[float]], replaced: Sequence[Any] = ()
+    ) -> bytes:
+        """The tensors that have these fingerprints, as "number of it/number of the tensor"."""
+        given = unpacked(case)
+        inputs = cast(given["inputs"], "float64")
+        found = self.program.tensors(
+            given.get("values", {}),
+            inputs,
+            [tuple(print_) for print_ in wanted],
+            _replaced(given, replaced),
+        )
+        return packed(tensors=found)
 
     def outputs(self, case: bytes) -> dict[str, list[int]]:
         """Names and shapes of the outputs."""

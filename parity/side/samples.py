@@ -115,10 +115,10 @@ def unintercepted_samples(
 def probing_noise(runner: SideRunner, case: Case, seed: int) -> list[int]:
     """The steps in which a second call, for which nothing is seeded, draws the same noise.
 
-    For a port whose network cannot be run: on a probe of zeros, along which no image moves. A step
-    that adds nothing has no noise that could be the same.
+    For a port whose network cannot be run: on a probe of zeros, along which no image moves, and
+    from images within every clip. A step that adds nothing has no noise that could be the same.
     """
-    images = case.images.astype("float64")
+    images = np.full(case.images.shape, case.images.mean(dtype=np.float64))
     with runner.precision("float64"):
         model = runner.probe_model(Probe.drawn(0.0), [])
         samples, alike = _drawn_twice(runner, model, case, images, seed)

@@ -92,12 +92,33 @@ class Called:
         path: its path in the model.
         kind: its class.
         given, result: fingerprints of the tensors that it was given and gave.
+        config: of a layer, what it was built with, as far as that is plain.
     """
 
     path: str
     kind: str
     given: tuple[Fingerprint, ...]
     result: tuple[Fingerprint, ...]
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """An operation that ran.
+
+    Attributes:
+        name: the framework's.
+        arguments: those that are plain: numbers, words, lists of numbers.
+        given, result: fingerprints of tensors.
+        line: of the program's source, "port.py:31"; of an operation of a module of the framework's
+            own, where that is made. Empty if it is not known.
+    """
+
+    name: str
+    arguments: Mapping[str, Any]
+    given: tuple[Fingerprint, ...]
+    result: tuple[Fingerprint, ...]
+    line: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,12 +130,14 @@ class Table:
         uses: of weights.
         calls: of layers or modules, in the order in which they began.
         stopped: what it raised half-way, if it did.
+        operations: all of a port's.
     """
 
     tensors: tuple[Fingerprint, ...]
     uses: tuple[Use, ...]
     calls: tuple[Called, ...]
     stopped: str | None = None
+    operations: tuple[Operation, ...] = ()
 
     def index(self) -> Index:
         """The tensors, to be looked up."""
@@ -145,10 +168,21 @@ class Table:
                     str(call["kind"]),
                     _tuples(call["given"]),
                     _tuples(call["result"]),
+                    dict(call["config"]),
                 )
                 for call in plain["calls"]
             ),
             plain.get("stopped"),
+            tuple(
+                Operation(
+                    str(operation["name"]),
+                    dict(operation["arguments"]),
+                    _tuples(operation["given"]),
+                    _tuples(operation["result"]),
+                    str(operation["line"]),
+                )
+                for operation in plain["operations"]
+            ),
         )
 
 

@@ -19,7 +19,7 @@ from parity.errors import PortFailed
 from parity.side.program import packed, unpacked
 from parity.side.repeated import note_difference, refuse_different
 from parity.values.randomness import generator
-from parity.values.table import Called, Table, fingerprint, meet
+from parity.values.table import Called, Fingerprint, Table, fingerprint, meet
 from parity.values.traces import PRECISIONS, Trace
 from parity.verdict.comparison import POWER, Answer, Comparison, Verdict, compare
 from parity.verdict.outcome import CheckResult, Outcome, pool
@@ -89,6 +89,7 @@ class ProgramPair:
         self._case: ProgramCase | None = None
         self._extra: dict[str, None] = {}
         self._changed: dict[str, None] = {}
+        self._replaced: list[tuple[Fingerprint, np.ndarray]] = []
 
     def __enter__(self) -> Self:
         try:
@@ -115,7 +116,7 @@ class ProgramPair:
         self.weights, self.parameters = list(about["weights"]), list(port_about["parameters"])
         self.inputs = [InputSpec.from_plain(dict(plain)) for plain in about["inputs"]]
         self._case = self.drawn_case(0)
-        self._extra, self._changed = {}, {}
+        self._extra, self._changed, self._replaced = {}, {}, []
         self._ways = ways_of_giving(
             self.inputs,
             port_about["arguments"],
@@ -306,6 +307,51 @@ class ProgramPair:
         if port == moved != reference:
             return True
         return port == reference == moved and len(port) >= 4 and bool(self.given.channels_first)
+
+    # What each computes inside, on the first case.
+
+    def departed(
+        self,
+        path: str,
+        departures: Sequence[Mapping[str, Any]] = (),
+        others: Sequence[np.ndarray] = (),
+    ) -> tuple[Arrays, Arrays, Arrays]:
+        """What the reference's layer at ``path`` is given and gives, and what it would give if it
+        were another (``parity.frameworks.tensorflow.departures``), by number.
+
+        Args:
+            others: what it may be given instead.
+        """
+        assert self._case is not None
+        data = packed(
+            weights=self._case.weights,
+            inputs=self._case.inputs,
+            others={str(number): array for number, array in enumerate(others)},
+        )
+        found = unpacked(
+            self.reference.ask("departed", case=data, path=path, departures=departures)
+        )
+        return found.get("given", {}), found.get("result", {}), found.get("departed", {})
+
+    def port_tensors(self, wanted: Sequence[Fingerprint]) -> list[list[np.ndarray]]:
+        """The port's tensors that have each of these fingerprints, in order."""
+        found = unpacked(self.port.ask("tensors", wanted=wanted, **self._replacing())).get(
+            "tensors", {}
+        )
+        return [[a for n, a in found.items() if n.startswith(f"{k}/")] for k in range(len(wanted))]
+
+    def replace(self, replaced: Sequence[tuple[Fingerprint, np.ndarray]]) -> None:
+        """Look at the port again, with other values in place of the tensors that have these
+        fingerprints."""
+        self._replaced = list(replaced)
+        self.port_table = Table.from_plain(self.port.ask("table", **self._replacing()))
+
+    def _replacing(self) -> dict[str, Any]:
+        assert self._case is not None
+        arrays = {str(number): array for number, (_, array) in enumerate(self._replaced)}
+        groups = {"values": self.values(self._case), "inputs": self.given.given(self._case.inputs)}
+        data = packed(**groups, replaced=arrays)
+        return {"case": data, "replaced": [print_ for print_, _ in self._replaced]}
 
     # Whether they are the same.
 

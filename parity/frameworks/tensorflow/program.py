@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -15,6 +15,7 @@ from tensorflow.python.framework import op_callbacks
 
 from parity.declare.inputs import FREE, InputSpec
 from parity.errors import BadCall, ReferenceFailed
+from parity.frameworks.tensorflow.departures import departed
 from parity.frameworks.tensorflow.exact import exact_reading
 from parity.frameworks.tensorflow.precision import assert_dtypes, precision
 from parity.values.table import Called, Fingerprint, Table, Use, fingerprint
@@ -228,6 +229,46 @@ class KerasProgram:
                 self._called(model, given, training=False)
         return recording.table()
 
+    def departed(
+        self,
+        weights: Arrays,
+        inputs: Arrays,
+        path: str,
+        departures: Sequence[Mapping[str, Any]],
+        others: Mapping[str, np.ndarray],
+    ) -> dict[str, Arrays]:
+        """What the layer at ``path`` is given and gives at its first call, and what it would give
+        if it were another: see :func:`parity.frameworks.tensorflow.departures.departed`."""
+        with precision("float64"), exact_reading("float64"):
+            model = self.load("float64", weights)
+            layer = next(layer for layer, own in layer_paths(model) if own == path)
+            seen: list[tuple[Any, Any, Any]] = []
+            call = keras.layers.Layer.__call__
+
+            def calling(called: Any, *args: Any, **kwargs: Any) -> Any:
+                result = call(called, *args, **kwargs)
+                if called is layer:
+                    seen.append((args, kwargs, result))
+                return result
+
+            keras.layers.Layer.__call__ = calling
+            try:
+                given = {n: tf.constant(a) for n, a in inputs.items()}
+                self._called(model, given, training=False)
+            finally:
+                keras.layers.Layer.__call__ = call
+            args, kwargs, result = seen[0]
+            found = {
+                "given": _numbered((args, kwargs)),
+                "result": _numbered(result),
+                "departed": {},
+            }
+            for number, departure in enumerate(departures):
+                other = departed(layer, args, kwargs, departure, others)
+                if other is not None:
+                    found["departed"][str(number)] = other
+            return found
+
     def _called(self, model: Any, inputs: Mapping[str, Any], training: bool) -> Any:
         eagerly = tf.config.functions_run_eagerly()
         tf.config.run_functions_eagerly(True)
@@ -278,7 +319,8 @@ class _Recording:
             path = recording._paths.get(id(layer))
             if path is None:
                 return recording._call(layer, *args, **kwargs)
-            entry = {"path": path, "kind": type(layer).__name__, "given": _prints((args, kwargs))}
+            entry: dict[str, Any] = {"path": path, "kind": type(layer).__name__}
+            entry |= {"given": _prints((args, kwargs)), "config": plain_config(layer)}
             recording._calls.append(entry)
             result = recording._call(layer, *args, **kwargs)
             entry["result"] = _prints(result)
@@ -323,7 +365,8 @@ class _Recording:
 
     def table(self) -> Table:
         calls = tuple(
-            Called(c["path"], c["kind"], c["given"], c.get("result", ())) for c in self._calls
+            Called(c["path"], c["kind"], c["given"], c.get("result", ()), c["config"])
+            for c in self._calls
         )
         return Table(tuple(self._tensors), tuple(self._uses), calls)
 
@@ -347,6 +390,33 @@ def _print(tensor: Any) -> Fingerprint | None:
 def _prints(structure: Any) -> tuple[Fingerprint, ...]:
     leaves = tf.nest.flatten(structure)
     return tuple(f for x in leaves if tf.is_tensor(x) and (f := _print(x)) is not None)
+
+
+def plain_config(layer: Any) -> dict[str, Any]:
+    """What a layer was built with, as far as it is numbers, words and lists of numbers."""
+    try:
+        config = layer.get_config()
+    except Exception:  # a layer of the user's own need not have one
+        return {}
+    return {key: _copied(value) for key, value in config.items() if _plain(value)}
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(isinstance(v, (int, float)) for v in value)
+    return isinstance(value, (bool, int, float, str))
+
+
+def _copied(value: Any) -> Any:
+    """A plain value that crosses a pipe: Keras has lists and numbers of its own."""
+    if isinstance(value, (list, tuple)):
+        return [_copied(v) for v in value]
+    return next(kind(value) for kind in (bool, int, float, str) if isinstance(value, kind))
+
+
+def _numbered(structure: Any) -> Arrays:
+    tensors = [x for x in tf.nest.flatten(structure) if tf.is_tensor(x)]
+    return {str(number): x.numpy() for number, x in enumerate(tensors)}
 
 
 def from_file(path: str) -> keras.Model:

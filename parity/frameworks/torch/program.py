@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,8 @@ from torch.utils._pytree import tree_leaves
 from parity.errors import BadCall
 from parity.frameworks.torch.capture import storage
 from parity.frameworks.torch.modes import Mode
-from parity.values.table import Called, Fingerprint, Table, Use, fingerprint
+from parity.frameworks.torch.watch import is_ports
+from parity.values.table import Called, Fingerprint, Operation, Table, Use, alike, fingerprint
 
 Arrays = dict[str, np.ndarray]
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -39,6 +42,7 @@ class TorchProgram:
         self._found = found
         self._models: dict[str, nn.Module] = {}
         self._fresh: dict[str, dict[str, Tensor]] = {}
+        self._made: dict[int, str] = {}  # id of a module -> the line that makes it
         self.named = False  # inputs are passed by keyword
         self.changed: set[str] = set()  # inputs that the module wrote to
 
@@ -48,7 +52,8 @@ class TorchProgram:
             before = torch.get_default_dtype()
             torch.set_default_dtype(torch.float32)
             try:
-                model = self._build()
+                with _noting_where_modules_are_made(self._made):
+                    model = self._build()
             finally:
                 torch.set_default_dtype(before)
             self._models[dtype] = model.to(DTYPES[dtype]).eval()
@@ -172,13 +177,39 @@ class TorchProgram:
         finally:
             torch.set_default_dtype(before)
 
-    def table(self, values: Arrays, inputs: Arrays) -> Table:
-        """Everything computed in float64, fused fast paths taken apart."""
+    def table(
+        self, values: Arrays, inputs: Arrays, replaced: Sequence[tuple[Fingerprint, Any]] = ()
+    ) -> Table:
+        """Everything computed in float64, fused fast paths taken apart.
+
+        Args:
+            replaced: fingerprints, and what is put in place of the first tensor that has it.
+        """
+        return self._recorded(values, inputs, replaced).table()
+
+    def tensors(
+        self,
+        values: Arrays,
+        inputs: Arrays,
+        wanted: Sequence[Fingerprint],
+        replaced: Sequence[tuple[Fingerprint, Any]] = (),
+    ) -> dict[str, np.ndarray]:
+        """The tensors that have these fingerprints, as "number of it/number of the tensor"; what is
+        replaced is answered as it was before."""
+        return self._recorded(values, inputs, replaced, wanted).found
+
+    def _recorded(
+        self,
+        values: Arrays,
+        inputs: Arrays,
+        replaced: Sequence[tuple[Fingerprint, Any]],
+        wanted: Sequence[Fingerprint] = (),
+    ) -> _Recording:
         before = torch.get_default_dtype()
         torch.set_default_dtype(torch.float64)
         try:
             model = self.load("float64", values)
-            recording = _Recording(model)
+            recording = _Recording(model, self._made, replaced, wanted)
             fast = torch.backends.mha.get_fastpath_enabled()
             torch.backends.mha.set_fastpath_enabled(False)
             try:
@@ -190,7 +221,7 @@ class TorchProgram:
                 recording.stopped = f"{type(error).__name__}: {error}"
             finally:
                 torch.backends.mha.set_fastpath_enabled(fast)
-            return recording.table()
+            return recording
         finally:
             torch.set_default_dtype(before)
 
@@ -211,10 +242,25 @@ class TorchProgram:
 
 
 class _Recording(Mode):
-    """Fingerprints of what a module computes while active, of modules' calls, of weights' uses."""
+    """Fingerprints of what a module computes while active, of modules' calls, of weights' uses.
 
-    def __init__(self, model: nn.Module) -> None:
+    Args:
+        made: id of a module -> the line that makes it.
+        replaced, wanted: as of :meth:`TorchProgram.tensors`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        made: Mapping[int, str],
+        replaced: Sequence[tuple[Fingerprint, Any]] = (),
+        wanted: Sequence[Fingerprint] = (),
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._made, self._replaced, self._wanted = made, list(replaced), wanted
+        self._within: list[nn.Module] = []
+        self.operations: list[Operation] = []
+        self.found: dict[str, np.ndarray] = {}
         self._weights = {storage(t): n for n, t in state(model).items()}
         self._tensors_of = dict(state(model))
         self._paths = {id(m): p for p, m in model.named_modules()}
@@ -227,6 +273,7 @@ class _Recording(Mode):
 
     def __enter__(self) -> Any:
         def before(module: nn.Module, given: Any) -> None:
+            self._within.append(module)
             if id(module) in self._paths:
                 self.calls.append(
                     {
@@ -237,6 +284,8 @@ class _Recording(Mode):
                 )
 
         def after(module: nn.Module, given: Any, result: Any) -> None:
+            if module in self._within:
+                del self._within[self._within.index(module) :]
             path = self._paths.get(id(module))
             for call in reversed(self.calls):
                 if call["path"] == path and "result" not in call:
@@ -262,6 +311,8 @@ class _Recording(Mode):
         data = tuple(f for x in operands if (f := _print(x)) is not None)
         result = func(*args, **(kwargs or {}))
         results = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
+        for x in results:
+            self._look_at(x)
         if weights and not any(x.is_floating_point() or x.numel() > 1 for x in operands):
             if len(weights) == 1:
                 for x in results:
@@ -284,7 +335,48 @@ class _Recording(Mode):
                     )
                 )
         self.tensors += made
+        if made:
+            self.operations.append(
+                Operation(
+                    func._schema.name.removeprefix("aten::"),
+                    _plain_arguments(func, args, kwargs or {}),
+                    data,
+                    tuple(made),
+                    self._line(),
+                )
+            )
         return result
+
+    def _look_at(self, tensor: Tensor) -> None:
+        """Keep a tensor that is wanted, and put another in place of one that is replaced."""
+        if not self._wanted and not self._replaced:
+            return
+        print_ = _print(tensor)
+        if print_ is None:
+            return
+        for number, wanted in enumerate(self._wanted):
+            if alike(wanted, print_):
+                name = f"{number}/{sum(n.startswith(f'{number}/') for n in self.found)}"
+                with torch._C._DisableTorchDispatch():
+                    self.found[name] = tensor.detach().double().numpy().copy()
+        for place, (wanted, array) in enumerate(self._replaced):
+            if alike(wanted, print_) and tuple(array.shape) == tuple(tensor.shape):
+                del self._replaced[place]
+                with torch._C._DisableTorchDispatch():
+                    tensor.copy_(torch.from_numpy(np.array(array)))
+                break
+
+    def _line(self) -> str:
+        """The line that calls the operation; in a module of torch's own, that which makes it."""
+        inner = self._within[-1] if self._within else None
+        if inner is not None and type(inner).__module__.startswith("torch."):
+            outer = next(
+                (m for m in self._within if type(m).__module__.startswith("torch.nn")), inner
+            )
+            for module in (inner, outer):
+                if id(module) in self._made:
+                    return self._made[id(module)]
+        return _port_line()
 
     def _turned(self, name: str, given: Tensor) -> bool | None:
         """Whether a matrix was given as its transpose."""
@@ -297,7 +389,55 @@ class _Recording(Mode):
         calls = tuple(
             Called(c["path"], c["kind"], c["given"], c.get("result", ())) for c in self.calls
         )
-        return Table(tuple(self.tensors), tuple(self.uses), calls, self.stopped)
+        return Table(
+            tuple(self.tensors), tuple(self.uses), calls, self.stopped, tuple(self.operations)
+        )
+
+
+def _port_line() -> str:
+    """The innermost line of the port's that is running, "port.py:31"; empty if there is none."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if is_ports(frame.f_code.co_filename):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""
+
+
+@contextlib.contextmanager
+def _noting_where_modules_are_made(made: dict[int, str]) -> Iterator[None]:
+    """Keep the port's line that makes each module while active, by the module's id."""
+    init = nn.Module.__init__
+
+    def noting(module: nn.Module, *args: Any, **kwargs: Any) -> None:
+        init(module, *args, **kwargs)
+        if line := _port_line():
+            made[id(module)] = line
+
+    nn.Module.__init__ = noting  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        nn.Module.__init__ = init  # type: ignore[method-assign]
+
+
+def _plain_arguments(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers, words and lists of numbers, by the names that the operation has for them, also where
+    they are its defaults."""
+    declared = func._schema.arguments
+    named = {a.name: a.default_value for a in declared if a.has_default_value()}
+    named |= dict(zip([a.name for a in declared], args, strict=False)) | dict(kwargs)
+
+    def plain(value: Any) -> bool:
+        if isinstance(value, (list, tuple)):
+            return all(isinstance(v, (int, float)) for v in value)
+        return isinstance(value, (bool, int, float, str))
+
+    return {
+        name: list(value) if isinstance(value, (list, tuple)) else value
+        for name, value in named.items()
+        if plain(value)
+    }
 
 
 def state(model: nn.Module) -> dict[str, Tensor]:
