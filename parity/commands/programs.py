@@ -21,6 +21,7 @@ from parity.declare.inputs import InputSpec
 from parity.draw.profiles import profile_named
 from parity.entries.programs.pair import CHECKS, ProgramPair
 from parity.errors import BadCall, MissingPackage, ParityError, PortFailed
+from parity.explain.causes import Explanation
 from parity.tell.render import terminal
 from parity.tell.report import Report
 from parity.verdict.outcome import CheckResult, Outcome, pool
@@ -88,6 +89,7 @@ def run(options: argparse.Namespace, *, configured: bool = False) -> int:
     checks: Sequence[CheckResult]
     environment: dict[str, str] = {}
     correspondence = Correspondence(())
+    explanation: Explanation | None = None
     with progress(Console(stderr=True)) as tell:
         tell("which parameter is which weight", 0, 1)
         pair = opened(options)
@@ -99,17 +101,17 @@ def run(options: argparse.Namespace, *, configured: bool = False) -> int:
                 remarks += pair.said()
                 checks = pair.check(CASES[profile.name], options.seed or 0, tell)
                 _refuse_left_out(only, checks)
-                remarks += pair.departures(checks)
+                if not options.explains:
+                    remarks += pair.departures(checks)
+                elif not all(check.verdict.green for check in checks):
+                    tell("looking for causes", 0, 1)
+                    explanation = _explained(pair)
+                    tell("looking for causes", 1, 1)
                 remarks.append(NOT_LOOKED_AT)
         except PortFailed as error:
             frames = "".join(getattr(error, "__notes__", ()))
             failed = [Outcome(name, failure=str(error), traceback=frames) for name in CHECKS]
             checks = [pool(outcome.check, [outcome], 0.0) for outcome in failed]
-    if options.explains:
-        remarks.append(
-            "causes are looked for where a pair is declared (README, 'Your own pair'); of two "
-            "programs the first layer at which the port departs is told"
-        )
     report = Report(
         pair="",
         profile=profile.name,
@@ -127,10 +129,23 @@ def run(options: argparse.Namespace, *, configured: bool = False) -> int:
         inputs=tuple(options.input),
         remarks=tuple(remarks),
         correspondence=tuple(correspondence.to_plain()),
+        explanation=explanation,
     )
     terminal.print_report(report, Console(highlight=False))
     outputs.Outputs(options).write(report, last=True)
+    if explanation is not None and explanation.errors:
+        raise explanation.errors[0]  # once what is known is told
     return 0 if report.green else 1
+
+
+def _explained(pair: ProgramPair) -> Explanation:
+    """What is found until something of parity's own keeps it from going on."""
+    from parity.explain.by_value import explain_programs
+
+    try:
+        return explain_programs(pair)
+    except Exception as error:
+        return Explanation(errors=(error,))
 
 
 @contextlib.contextmanager

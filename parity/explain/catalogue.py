@@ -128,6 +128,22 @@ CATALOGUE = {
             "https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html",
         ),
         Fault(
+            "layer-input",
+            "a layer is given another value",
+            NETWORK,
+            VALUE,
+            "give the layer what the reference gives it",
+            "https://keras.io/guides/functional_api/",
+        ),
+        Fault(
+            "layer-kind",
+            "a layer is of another kind",
+            NETWORK,
+            VALUE,
+            "use the reference's kind of layer",
+            "https://keras.io/api/layers/pooling_layers/",
+        ),
+        Fault(
             "operation-extra",
             "the port has an operation that the reference has not",
             NETWORK,
@@ -185,7 +201,7 @@ CATALOGUE = {
         ),
         Fault(
             "layer-hyperparameter",
-            "a layer's stride, slope or epsilon is another",
+            "a number or an option of a layer is another",
             NETWORK,
             EITHER,
             "give the layer the reference's argument",

@@ -112,6 +112,7 @@ class Operation:
         given, result: fingerprints of tensors.
         line: of the program's source, "port.py:31"; of an operation of a module of the framework's
             own, where that is made. Empty if it is not known.
+        called: the line that was running.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Operation:
     given: tuple[Fingerprint, ...]
     result: tuple[Fingerprint, ...]
     line: str
+    called: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,6 +182,7 @@ class Table:
                     _tuples(operation["given"]),
                     _tuples(operation["result"]),
                     str(operation["line"]),
+                    str(operation["called"]),
                 )
                 for operation in plain["operations"]
             ),

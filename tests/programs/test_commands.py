@@ -150,13 +150,23 @@ def test_a_configured_pair_has_its_options_and_two_programs_have_theirs(tmp_path
 
 
 @pytest.mark.few(0)
-def test_explain_says_what_it_needs_and_a_failure_how_to_see_it_again(tmp_path: Path) -> None:
+def test_explain_names_the_cause_and_a_failure_how_to_see_it_again(tmp_path: Path) -> None:
     done = run(
-        tmp_path, "explain", *both("wrong"), "--input", "7,5,2:float:-2..2", "--only", "outputs"
+        tmp_path,
+        *("explain", *both("wrong"), "--input", "7,5,2:float:-2..2", "--only", "outputs"),
+        *("--json", "report.json"),
     )
     assert done.returncode == 1, done.stdout + done.stderr
     said = " ".join(done.stdout.split())
-    assert "causes are looked for where a pair is declared" in said
+    assert "mend flatten-order at programs.py:" in said
+    (cause,) = json.loads((tmp_path / "report.json").read_text())["causes"]
+    assert (cause["id"], cause["where"]) == ("flatten-order", "Dense dense")
+    assert cause["residual_before"] > 0.1
+    assert cause["residual_after"] < 1e-12
+    number = int(cause["place"].removeprefix("programs.py:"))
+    assert (
+        "x.permute(0, 2, 3, 1)" in (tmp_path / "programs.py").read_text().splitlines()[number - 1]
+    )
     assert "--input 7,5,2:float:-2..2" in said
     assert "accept it knowingly" not in said
     done = run(tmp_path, "explain", *both("wrong"), "--strict")

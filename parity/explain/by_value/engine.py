@@ -26,8 +26,21 @@ MOST_ROUNDS = 24
 BEHIND = 24
 """Operations of the port that are looked at from where it has what a layer is given."""
 
+MOST_ON_THE_WAY = 6
+"""Of what a layer may have become, that a right port computes on the way too: how many are looked
+for in what comes behind it."""
+
+MOST_OTHERS = 200
+"""Layers whose values may be another's input."""
+
 BOUND = 1e-11
 """Relative, of the values of one layer in float64."""
+
+OF_WEIGHTS = {"without", "permuted", "flipped"}
+"""Departures that are of a layer's weights."""
+
+CUTS = ("detach", "detach_")
+"""Operations behind which no gradient comes back."""
 
 READ = 1e-7
 """Relative, for arrays to be the same values but for what one side holds in float32."""
@@ -62,9 +75,24 @@ def explain_programs(pair: ProgramPair) -> Explanation:
                 causes.append(found.cause)
                 replaced.append((found.print, found.right))
             pair.replace(replaced)
+        causes += _behind_the_end(pair)
+        if not causes and not left:
+            left += _only_backward(pair)
     finally:
         pair.replace(())
     return Explanation(tuple(causes), tuple(left))
+
+
+def _only_backward(pair: ProgramPair) -> Iterator[Unexplained]:
+    """What there is to say where no layer departs: values are right, gradients are not."""
+    evidence = (
+        "every layer of the reference has its values in the port, so that what differs is how "
+    )
+    evidence += "gradients come back, or what is done outside of layers"
+    cut = [o.line for o in pair.port_table.operations if o.name in CUTS and o.line]
+    if cut:
+        evidence += "; the port cuts a graph off here"
+    yield Unexplained("no layer", evidence, place=_shown(cut[0]) if cut else "")
 
 
 def _explained(pair: ProgramPair, call: Called) -> _Found | Unexplained:
@@ -76,23 +104,34 @@ def _explained(pair: ProgramPair, call: Called) -> _Found | Unexplained:
         return order
     truth = result["0"]
     index, known = pair.port_table.index(), pair.reference_table.index()
+    on_the_way: list[tuple[Hypothesis, np.ndarray]] = []
     for number, hypothesis in enumerate(tried):
         array = departed.get(str(number))
         print_ = None if array is None else fingerprint(array)
-        if array is None or print_ is None or print_ not in index or print_ in known:
+        if array is None or print_ is None or print_ not in index:
             continue
-        if any(alike(print_, g) for g in call.given):
-            continue  # nothing done is no evidence of how
+        if print_ in known or any(alike(print_, g) for g in call.given):
+            on_the_way.append((hypothesis, array))
+            continue
         (tensors,) = pair.port_tensors([print_])
         for tensor in tensors:
             found = _proven(call, hypothesis, tensor, array, truth, operations)
             if found is not None:
                 return found
-    return (
-        _operation_more(pair, call, operations, truth)
-        or _left_out(pair, call, given)
-        or _unexplained(pair, call, operations)
+    more = _operation_more(pair, call, operations, truth)
+    if more is not None:
+        return more
+    other = _of_another_value(pair, call, given["0"], truth, operations)
+    if other is not None:
+        return other
+    left_out = Hypothesis(
+        {}, "layer-missing", "nothing done to its input", "it", f"add {call.kind}"
     )
+    for hypothesis, array in (*on_the_way[:MOST_ON_THE_WAY], (left_out, given["0"])):
+        found = _shown_behind(pair, call, hypothesis, array, truth)
+        if found is not None:
+            return found
+    return _unexplained(pair, call, operations)
 
 
 def _operation_more(
@@ -128,36 +167,134 @@ def _operation_more(
     return None
 
 
-def _left_out(pair: ProgramPair, call: Called, given: dict[str, np.ndarray]) -> _Found | None:
-    """What comes behind the layer, of what the layer itself is given."""
-    index = pair.port_table.index()
-    for behind in pair.reference_table.calls:
-        if not any(alike(g, r) for g in behind.given[:1] for r in call.result):
+def _of_another_value(
+    pair: ProgramPair,
+    call: Called,
+    given: np.ndarray,
+    truth: np.ndarray,
+    operations: Sequence[Operation],
+) -> _Found | None:
+    """The layer, of what another layer of the reference is given or gives."""
+    others: list[tuple[str, np.ndarray]] = []
+    for each in pair.reference_table.calls[:MOST_OTHERS]:
+        if each.path == call.path or not each.result:
             continue
-        if behind.path == call.path:
-            continue
-        _, result, departed = pair.departed(behind.path, [{"given": 0}], [given["0"]])
-        array = departed.get("0")
+        theirs, results, _ = pair.departed(each.path)
+        for words, array in (
+            (f"what {_where(each)} gives", results.get("0")),
+            (f"what {_where(each)} is given", theirs.get("0")),
+        ):
+            if array is not None and array.shape == given.shape and not _equal(array, given):
+                others.append((words, array))
+    asked = [{"given": number} for number in range(len(others))]
+    _, _, departed = pair.departed(call.path, asked, [array for _, array in others])
+    index, known = pair.port_table.index(), pair.reference_table.index()
+    for number, (words, _) in enumerate(others):
+        array = departed.get(str(number))
         print_ = None if array is None else fingerprint(array)
-        if array is None or print_ is None or print_ not in index:
+        if array is None or print_ is None or print_ not in index or print_ in known:
             continue
-        guess = Hypothesis({}, "layer-missing", "", "")
+        guess = Hypothesis(
+            {}, "layer-input", f"{words} for its input", "its own", f"give it its own, not {words}"
+        )
         (tensors,) = pair.port_tensors([print_])
         for tensor in tensors:
-            operations = pair.port_table.operations
-            found = _proven(behind, guess, tensor, array, result["0"], operations)
-            if found is not None:
-                evidence = f"the port computes {_where(behind)} of what this layer is given"
-                cause = dataclasses.replace(
-                    found.cause, where=_where(call), evidence=evidence, fix=f"add {call.kind}"
-                )
-                return dataclasses.replace(found, cause=cause)
+            found = _proven(call, guess, tensor, array, truth, operations)
+            if found is None:
+                continue
+            made = next(
+                o for o in pair.port_table.operations if any(alike(print_, r) for r in o.result)
+            )
+            cause = dataclasses.replace(found.cause, place=_shown(made.called))
+            return dataclasses.replace(found, cause=cause)
     return None
+
+
+def _shown_behind(
+    pair: ProgramPair, call: Called, hypothesis: Hypothesis, array: np.ndarray, truth: np.ndarray
+) -> _Found | None:
+    """The cause, if a value that a right port has as well is what the port goes on with: the next
+    layer is computed of it, or nothing is."""
+    operations = pair.port_table.operations
+    behind = [
+        c
+        for c in pair.reference_table.calls
+        if c.path != call.path and any(alike(g, r) for g in c.given[:1] for r in call.result)
+    ]
+    for following in behind:
+        _, result, departed = pair.departed(following.path, [{"given": 0}], [array])
+        other = departed.get("0")
+        print_ = None if other is None else fingerprint(other)
+        if other is None or print_ is None or print_ not in pair.port_table.index():
+            continue
+        (tensors,) = pair.port_tensors([print_])
+        for tensor in tensors:
+            found = _proven(following, hypothesis, tensor, other, result["0"], operations)
+            if found is not None:
+                evidence = (
+                    f"the port computes {_where(following)} of what this layer gives with "
+                    f"{hypothesis.port}; the reference has {hypothesis.reference}"
+                )
+                cause = dataclasses.replace(found.cause, where=_where(call), evidence=evidence)
+                if (place := _place(hypothesis, array, operations)) is not None:
+                    cause = dataclasses.replace(cause, place=place)
+                return dataclasses.replace(found, cause=cause)
+    print_ = fingerprint(array)
+    if behind or print_ is None or any(_takes(o, [print_]) for o in operations):
+        return None
+    (tensors,) = pair.port_tensors([print_])
+    for tensor in tensors:
+        found = _proven(call, hypothesis, tensor, array, truth, operations)
+        if found is not None:
+            place = _place(hypothesis, array, operations) or found.cause.place
+            return dataclasses.replace(found, cause=dataclasses.replace(found.cause, place=place))
+    return None
+
+
+def _place(
+    hypothesis: Hypothesis, array: np.ndarray, operations: Sequence[Operation]
+) -> str | None:
+    """The line that computes the value which is gone on with, for something is to be added there;
+    of a weight the one that makes its layer."""
+    print_ = fingerprint(array)
+    made = next((o for o in operations if any(alike(print_, r) for r in o.result)), None)
+    if made is None:
+        return None
+    return _shown(made.line if OF_WEIGHTS & hypothesis.departure.keys() else made.called)
+
+
+def _behind_the_end(pair: ProgramPair) -> Iterator[Cause]:
+    """What the port makes of what the reference returns."""
+    calls, known = pair.reference_table.calls, pair.reference_table.index()
+    for call in calls:
+        if any(alike(g, r) for c in calls for g in c.given for r in call.result):
+            continue
+        if any(call.path.startswith(f"{c.path}/") for c in calls):
+            continue
+        for operation in pair.port_table.operations:
+            if any(use.result in operation.result for use in pair.port_table.uses):
+                continue  # a layer, which has its place elsewhere
+            if _takes(operation, call.result) and not any(r in known for r in operation.result):
+                what = f"{operation.name}{_arguments(operation)}"
+                yield Cause(
+                    "operation-extra",
+                    _where(call),
+                    evidence=f"the port has what this layer gives, and computes {what} of it; in "
+                    "the reference nothing comes behind it",
+                    fix=f"without {what}",
+                    place=_shown(operation.line),
+                )
+                break
 
 
 def _is_given(operation: Operation, call: Called) -> bool:
     """Whether it makes something new of what the layer is given."""
-    takes = any(alike(g, own) for g in call.given for own in operation.given)
+    return _takes(operation, call.given)
+
+
+def _takes(operation: Operation, prints: Sequence[Fingerprint]) -> bool:
+    """Whether it makes something new of one of these."""
+    takes = any(alike(g, own) for g in prints for own in operation.given)
     return takes and not any(alike(r, own) for r in operation.result for own in operation.given)
 
 
@@ -193,7 +330,9 @@ def _proven(
             continue
         print_ = fingerprint(tensor)
         assert print_ is not None
-        line = next((o.line for o in operations if any(alike(print_, r) for r in o.result)), "")
+        line = hypothesis.line or next(
+            (o.line for o in operations if any(alike(print_, r) for r in o.result)), ""
+        )
         cause = Cause(
             hypothesis.id,
             _where(call),
@@ -317,7 +456,7 @@ def _unexplained(pair: ProgramPair, call: Called, operations: Sequence[Operation
     known = pair.reference_table.index()
     first = next(
         (o for o in operations if _is_given(o, call) and not any(r in known for r in o.result)),
-        operations[0] if operations else None,
+        None,
     )
     evidence = "the port has what this layer is given, and not what it gives"
     if first is not None:

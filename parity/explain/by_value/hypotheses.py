@@ -42,6 +42,9 @@ WORDS: Mapping[str, tuple[str, ...]] = {
 }
 """Vocabularies, by the key of a layer's configuration."""
 
+SIBLINGS = (("Max", "Average"), ("Average", "Max"), ("LSTM", "GRU"), ("GRU", "LSTM"))
+"""In the names of layers that are built alike."""
+
 IDS = {"activation": "activation", "padding": "padding-same", "use_bias": "bias-missing"}
 """The fault, by the key; ``layer-hyperparameter`` for all others."""
 
@@ -68,6 +71,7 @@ class Hypothesis:
         id: of the catalogue.
         port, reference: how each has it, in words.
         fix: one line; the catalogue's if empty.
+        line: of the port, that has what it is read off.
     """
 
     departure: Mapping[str, Any]
@@ -75,6 +79,7 @@ class Hypothesis:
     port: str
     reference: str
     fix: str = ""
+    line: str = ""
 
 
 def hypotheses(
@@ -88,6 +93,10 @@ def hypotheses(
     """
     yield from _numbers(call.config, operations)
     yield from _words(call, weights)
+    for one, other in SIBLINGS:
+        if one in call.kind:
+            kind = call.kind.replace(one, other)
+            yield Hypothesis({"class": kind}, "layer-kind", kind, call.kind, f"use {call.kind}")
     yield from _pads(call.config, operations)
     yield from _axes(call.config)
     for number, weight in enumerate(weights):
@@ -119,31 +128,30 @@ def _weights(number: int, role: str, shape: Sequence[int]) -> Iterator[Hypothesi
 
 def _numbers(config: Mapping[str, Any], operations: Sequence[Operation]) -> Iterator[Hypothesis]:
     """Every number of the configuration as one that the port has there."""
-    seen = [value for operation in operations for value in operation.arguments.values()]
-    floats = [v for v in seen if isinstance(v, float)]
-    ints = [v for v in seen if isinstance(v, int) and not isinstance(v, bool)]
-    lists = [v for v in seen if isinstance(v, list) and v]
+    seen = [(v, o.line) for o in operations for v in o.arguments.values()]
+    floats = [(v, line) for v, line in seen if isinstance(v, float)]
+    ints = [(v, line) for v, line in seen if isinstance(v, int) and not isinstance(v, bool)]
+    lists = [(v, line) for v, line in seen if isinstance(v, list) and v]
     for key, own in config.items():
         if key in NOT_COMPUTED or key == "axis":
             continue
-        others: Sequence[Any] = ()
+        others: Sequence[tuple[Any, str]] = ()
         if isinstance(own, float):
-            others = [*floats, *map(float, ints)]
+            others = [*floats, *((float(v), line) for v, line in ints)]
         elif isinstance(own, int) and not isinstance(own, bool):
-            others = [*ints, *(v[0] for v in lists if len(set(v)) == 1)]
+            others = [*ints, *((v[0], line) for v, line in lists if len(set(v)) == 1)]
         elif isinstance(own, list) and own and all(type(v) is int for v in own):
-            others = [
-                v if len(v) == len(own) else v * len(own) for v in lists if len(v) <= len(own)
-            ]
-        for other in _unlike(own, others):
-            yield _otherwise(key, own, other)
+            n = len(own)
+            others = [(v if len(v) == n else v * n, line) for v, line in lists if len(v) in (1, n)]
+        for other, line in _unlike(own, others):
+            yield dataclasses.replace(_otherwise(key, own, other), line=line)
 
 
-def _unlike(own: Any, others: Sequence[Any]) -> list[Any]:
-    found: list[Any] = []
-    for other in others:
-        if other != own and other not in found:
-            found.append(other)
+def _unlike(own: Any, others: Sequence[tuple[Any, str]]) -> list[tuple[Any, str]]:
+    found: list[tuple[Any, str]] = []
+    for other, line in others:
+        if other != own and not any(other == known for known, _ in found):
+            found.append((other, line))
     return found
 
 
@@ -184,6 +192,7 @@ def _pads(config: Mapping[str, Any], operations: Sequence[Operation]) -> Iterato
     if not isinstance(own, str):
         return
     found: list[list[list[int]]] = []
+    lines: list[str] = []
     for operation in operations:
         pads: list[list[int]] = []
         for name, value in operation.arguments.items():
@@ -195,13 +204,15 @@ def _pads(config: Mapping[str, Any], operations: Sequence[Operation]) -> Iterato
                 pads = [[int(a), int(a)] for a in value]
         if pads and any(map(any, pads)) and pads not in found and min(map(min, pads)) >= 0:
             found.append(pads)
-    for pads in found:
+            lines.append(operation.line)
+    for pads, line in zip(found, lines, strict=True):
         shown = ", ".join(f"{before} before and {after} behind" for before, after in pads)
         yield Hypothesis(
             {"pad": pads, "config": {"padding": "valid"}},
             "padding-same",
             f"padding of {shown}",
             f"'{own}'",
+            line=line,
         )
 
 

@@ -4,6 +4,7 @@ Whatever a port may have done, the reference's own framework computes it here, s
 written a second time. A departure is plain, for it crosses a pipe:
 
 - ``config``: what the layer is built with instead;
+- ``class``: another of Keras's classes, built with the same;
 - ``pad``: [before, after] for each axis between batch and channels, of zeros, first;
 - ``given``: the number of the array, of those that come with it, that it is given instead;
 - ``permuted``: [number of a weight, axes], taken in that order;
@@ -36,7 +37,8 @@ def departed(
         if "as" in departure:
             found: np.ndarray = getattr(keras.activations, departure["as"])(args[0]).numpy()
             return found
-        twin = type(layer).from_config({**layer.get_config(), **departure.get("config", {})})
+        kind = getattr(keras.layers, departure.get("class", ""), type(layer))
+        twin = kind.from_config({**layer.get_config(), **departure.get("config", {})})
         given = list(args)
         if "given" in departure:
             given[0] = tf.constant(others[str(departure["given"])], given[0].dtype)

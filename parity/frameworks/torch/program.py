@@ -342,7 +342,7 @@ class _Recording(Mode):
                     _plain_arguments(func, args, kwargs or {}),
                     data,
                     tuple(made),
-                    self._line(),
+                    *self._lines(),
                 )
             )
         return result
@@ -366,8 +366,10 @@ class _Recording(Mode):
                     tensor.copy_(torch.from_numpy(np.array(array)))
                 break
 
-    def _line(self) -> str:
-        """The line that calls the operation; in a module of torch's own, that which makes it."""
+    def _lines(self) -> tuple[str, str]:
+        """The line to look at, which for a module of torch's own is that which makes it, and the
+        one that is running."""
+        called = _port_line()
         inner = self._within[-1] if self._within else None
         if inner is not None and type(inner).__module__.startswith("torch."):
             outer = next(
@@ -375,8 +377,8 @@ class _Recording(Mode):
             )
             for module in (inner, outer):
                 if id(module) in self._made:
-                    return self._made[id(module)]
-        return _port_line()
+                    return self._made[id(module)], called
+        return called, called
 
     def _turned(self, name: str, given: Tensor) -> bool | None:
         """Whether a matrix was given as its transpose."""
