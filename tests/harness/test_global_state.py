@@ -12,8 +12,9 @@ from parity.draw.plan import draw
 from parity.draw.recipes import Recipe, WeightsRecipe, make_case
 from parity.entries.initialisation import _alike, check_initialisation
 from parity.entries.noise import check_noise
+from parity.entries.process import check_left_behind
 from parity.entries.runner import run_checks
-from parity.entries.state import check_left_behind, check_state_restored
+from parity.entries.state import check_state_restored
 from parity.entries.train_step import check_training
 from parity.explain.explain import explain
 from parity.mutants.judge import LEAN
